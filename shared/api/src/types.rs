@@ -100,8 +100,13 @@ pub struct DoctorResponse {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeployRequest {
-    /// A tag, a digest, at least 7 of its first hexadecimal digits, or `latest` (the newest push).
+    /// A tag, a digest, at least 7 of its first hexadecimal digits, or `latest` (the newest push). Empty with
+    /// `configuration`: the stable release.
     pub release: String,
+    /// Deploys a newer template, even if the release is the stable one.
+    pub configuration: bool,
+    /// The first deployment to a target that runs nothing: the number of tasks to start. `None`: something runs there.
+    pub first: Option<u32>,
     /// Free text from the requester; may be empty unless alarms are overridden.
     pub reason: String,
     /// Alarms that may fire at the start, on the requester's responsibility.

@@ -2,8 +2,9 @@
 
 use crate::ports::{Brakes, Cloud, LedgerError, Targets};
 use futures::future::{join, join_all};
-use rollout::policy::AppliedTarget;
+use rollout::policy::{AppliedTarget, TargetPolicy};
 use rollout::promotion::{GateContext, ImageState, RelatedTarget, related_targets};
+use rollout::template::TemplateReading;
 use rollout::{Brake, DeployOptions, ImageDigest, Instruction, Reading, TargetId, TargetState};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,7 +39,9 @@ pub(crate) async fn load_for_target<L: Brakes + Targets>(
     });
     let here = state.running.iter().map(|running| &running.options);
     let waiting = state.queued.iter().map(|queued| &queued.options);
-    let usual = DeployOptions::default();
+    // Nothing runs, and the train's release is stable here: it may have to go back with the train.
+    let stable = state.stable.as_ref().and_then(|stable| stable.train.clone());
+    let usual = DeployOptions { train: stable, ..DeployOptions::default() };
     let all = asked.chain(here).chain(waiting).chain([&usual]);
     let wanted: BTreeSet<TargetId> = all.flat_map(|options| related_targets(&state.target, applied, options)).collect();
     read(ledger, wanted).await
@@ -59,6 +62,21 @@ pub async fn images<C: Cloud>(
     join_all(reads).await.into_iter().collect()
 }
 
+/// The newest template of the family that the policy names; none: it names none.
+pub async fn template<C: Cloud>(
+    cloud: &C,
+    policy: &TargetPolicy,
+    state: &TargetState,
+) -> Option<Reading<TemplateReading>> {
+    let family = policy.template.family()?;
+    let live = state.stable.as_ref().map(|stable| stable.version.as_str());
+    let newest = cloud.template(&policy.resources, family, live).await;
+    if let Reading::Unknown(reason) = &newest {
+        tracing::warn!(family, "its templates could not be read: {reason}");
+    }
+    Some(newest)
+}
+
 /// A target that cannot be read is left out: gates that need it keep waiting.
 async fn read<L: Brakes + Targets>(ledger: &L, wanted: BTreeSet<TargetId>) -> GateContext {
     let reads = wanted.into_iter().map(|target| async {
@@ -75,5 +93,5 @@ async fn read<L: Brakes + Targets>(ledger: &L, wanted: BTreeSet<TargetId>) -> Ga
             None
         }
     });
-    GateContext { brakes, related_targets: known.collect(), images: BTreeMap::new() }
+    GateContext { brakes, related_targets: known.collect(), ..GateContext::empty() }
 }

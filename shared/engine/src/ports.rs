@@ -29,6 +29,7 @@ use rollout::doctor::inspected::InspectionResult;
 use rollout::observation::ObservationPlan;
 use rollout::policy::RegistryPolicy;
 use rollout::promotion::ImageState;
+use rollout::template::TemplateReading;
 use rollout::{Effect, Outcome, Reading, Seconds, Snapshot, TargetResources, Timestamp};
 use std::future::Future;
 
@@ -44,6 +45,17 @@ pub trait Cloud: Sync {
     fn image_state(&self, image: &str) -> impl Future<Output = Reading<ImageState>> + Send {
         let _ = image;
         async { Reading::Unknown("no registry is read here".to_owned()) }
+    }
+    /// The newest template of a family, and how it differs from the version `live`; without one, no difference is named.
+    /// Read before a deployment starts and while nothing runs, never during a rollback.
+    fn template(
+        &self,
+        resources: &TargetResources,
+        family: &str,
+        live: Option<&str>,
+    ) -> impl Future<Output = Reading<TemplateReading>> + Send {
+        let _ = (resources, family, live);
+        async { Reading::Unknown("no templates are read here".to_owned()) }
     }
     /// Since when an alarm fires, according to the last observation, which tells it once: used only to measure how long the
     /// rollback took. `None` if unknown.

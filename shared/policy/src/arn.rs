@@ -3,6 +3,10 @@
 
 use crate::values;
 use rollout::regions::{PARTITIONS, partition_of, regions};
+use rollout::template::VERSIONS_SUFFIX;
+
+/// Longest name of a cluster, a service, a container, and a family of task definitions (ECS API reference).
+const MAX_ECS_NAME: usize = 255;
 
 /// An ARN, split into its parts (AWS General Reference, "Amazon Resource Names").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,11 +145,11 @@ pub(crate) fn rule_or_listener(text: &str) -> Result<RuleOrListener<'_>, String>
 
 /// Parses a cluster's name (`None`: no location) or ARN.
 pub(crate) fn cluster(text: &str) -> Result<Option<Arn<'_>>, String> {
-    if is_word(text, 255) {
+    if is_word(text, MAX_ECS_NAME) {
         return Ok(None);
     }
     Arn::parse(text, "ecs")
-        .filter(|arn| arn.resource.strip_prefix("cluster/").is_some_and(|name| is_word(name, 255)))
+        .filter(|arn| arn.resource.strip_prefix("cluster/").is_some_and(|name| is_word(name, MAX_ECS_NAME)))
         .ok_or_else(|| "expected the name or the ARN of an ECS cluster".to_owned())
         .and_then(Arn::known)
         .map(Some)
@@ -153,18 +157,23 @@ pub(crate) fn cluster(text: &str) -> Result<Option<Arn<'_>>, String> {
 
 /// Checks the name of an ECS service.
 pub(crate) fn ecs_service(text: &str) -> Result<(), String> {
-    ecs_name(text, "the name of an ECS service")
+    ecs_name(text, MAX_ECS_NAME, "the name of an ECS service")
 }
 
 /// Checks the name of a container.
 pub(crate) fn container(text: &str) -> Result<(), String> {
-    ecs_name(text, "the name of a container")
+    ecs_name(text, MAX_ECS_NAME, "the name of a container")
 }
 
-fn ecs_name(text: &str, description: &str) -> Result<(), String> {
-    is_word(text, 255).then_some(()).ok_or_else(|| {
+/// Checks the name of a family of templates.
+pub(crate) fn template_family(text: &str) -> Result<(), String> {
+    ecs_name(text, MAX_ECS_NAME - VERSIONS_SUFFIX.len(), "the name of a family of task definitions")
+}
+
+fn ecs_name(text: &str, longest: usize, description: &str) -> Result<(), String> {
+    is_word(text, longest).then_some(()).ok_or_else(|| {
         format!(
-            "expected {description}: letters, digits, `-` and `_`, at most 255 characters; found `{}`",
+            "expected {description}: letters, digits, `-` and `_`, at most {longest} characters; found `{}`",
             values::shorten(text)
         )
     })

@@ -44,13 +44,13 @@ pub use environment::{
 };
 pub use people::{Facts, Grant, Notification, Permission, Person};
 pub use target::{
-    Alarm, AlarmEntry, AtStart, Deadlines, Defaults, Ecs, Firing, Hook, Hooks, InPlaceTargetGroup, Leg, Missing,
-    StableFiring, Step, Strategy, Target, Task, TaskFailures, TrafficEntry,
+    Alarm, AlarmEntry, AtStart, Configuration, Deadlines, Defaults, Ecs, Firing, Hook, Hooks, InPlaceTargetGroup, Leg,
+    Missing, StableFiring, Step, Strategy, Target, Task, TaskFailures, Template, TemplateFamily, TrafficEntry,
 };
 pub use text_types::{
-    AccountText, AlarmName, CallerArn, DateTimeText, DurationText, EnvironmentNames, EventName, GroupMembers,
-    MailTopicArn, NameText, NumericIdText, PercentText, RefPattern, RegionText, ReusableWorkflowPattern,
-    RuleOrListenerArn, SlackChannel, SlackMember, TopicArn, WindowText, WorkflowPattern,
+    AccountText, AlarmName, CallerArn, DateTimeText, DurationText, EnvironmentNames, EventName, FamilyName,
+    GroupMembers, LiveText, MailTopicArn, NameText, NumericIdText, PercentText, RefPattern, RegionText,
+    ReusableWorkflowPattern, RuleOrListenerArn, SlackChannel, SlackMember, TopicArn, WindowText, WorkflowPattern,
 };
 
 /// A key that a mapping may have.

@@ -6,7 +6,7 @@ use crate::grants::PERMISSIONS;
 use crate::hooks::POINTS;
 use crate::notify::FACTS;
 use crate::read::{CONCURRENCY, DRIFT};
-use crate::target::{AT_START, FIRING, MISSING, NEEDS_TWO_SIDES, STABLE_FIRING};
+use crate::target::{AT_START, CONFIGURATION, FIRING, LIVE_TEMPLATE, MISSING, NEEDS_TWO_SIDES, STABLE_FIRING};
 use crate::values::word;
 use rollout::entry::{After, ApprovalPolicy, EntryRules, FreezePeriod, Grant};
 use rollout::notification::{NotificationPolicy, Receiver};
@@ -173,8 +173,11 @@ fn target(target: &TargetPolicy) -> Value {
     for (key, point) in POINTS {
         hooks.insert(key.to_owned(), target.hooks.iter().filter(|hook| hook.at == point).map(hook).collect());
     }
+    let template = target.template.family().map_or_else(|| json!(LIVE_TEMPLATE), |family| json!({"family": family}));
     let mut value = json!({
         "ecs": ecs,
+        "template": template,
+        "configuration": word(&CONFIGURATION, &target.configuration),
         "strategy": {
             "steps": steps,
             "bake": strategy.bake.to_string(),

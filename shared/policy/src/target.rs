@@ -12,6 +12,7 @@ use rollout::policy::{
     AlarmAtStart, AlarmEffect, AlarmPolicy, Deadlines, Drift, HookPoint, MissingData, StableFiring, Step, Strategy,
     TaskFailures,
 };
+use rollout::template::{ConfigurationTrigger, TemplateSource};
 use rollout::text::is_visible;
 use rollout::{Percent, Seconds, TargetPolicy, Way};
 
@@ -35,6 +36,13 @@ pub(crate) const AT_START: [(&str, AlarmAtStart); 2] = [("block", AlarmAtStart::
 /// What happens if an alarm fires whose metrics all belong to the stable side, in the file's notation.
 pub(crate) const STABLE_FIRING: [(&str, StableFiring); 2] =
     [("hold", StableFiring::Hold), ("go_on", StableFiring::GoOn)];
+
+/// The template that is the live version, in the file's notation.
+pub(crate) const LIVE_TEMPLATE: &str = "live";
+
+/// What deploys a newer template whose image is the same, in the file's notation.
+pub(crate) const CONFIGURATION: [(&str, ConfigurationTrigger); 2] =
+    [("manual", ConfigurationTrigger::Manual), ("automatic", ConfigurationTrigger::Automatic)];
 
 /// The keys of a target that need two sides, and what is said where one service, whose versions replace one another in
 /// place, has them.
@@ -79,6 +87,7 @@ pub(crate) struct PartialTarget {
     alarms: Option<Vec<AlarmPolicy>>,
     hooks: PartialHooks,
     deadlines: PartialDeadlines,
+    configuration: Option<ConfigurationTrigger>,
 }
 
 #[derive(Debug, Default)]
@@ -123,7 +132,7 @@ impl PartialTarget {
             task_failures: PartialTaskFailures { times_stable: None, ..self.strategy.task_failures },
         };
         let deadlines = PartialDeadlines { retire: None, ..self.deadlines };
-        Self { strategy, alarms: self.alarms.clone(), hooks, deadlines }
+        Self { strategy, alarms: self.alarms.clone(), hooks, deadlines, configuration: self.configuration }
     }
 }
 
@@ -168,7 +177,50 @@ pub(crate) fn read_partial_target(fields: &Fields<'_>, problems: &mut ProblemCol
     let alarms = fields.read("alarms", problems, read_alarms);
     let hooks = fields.read("hooks", problems, |node, path, problems| Some(read_partial_hooks(node, path, problems)));
     let deadlines = fields.read("deadlines", problems, read_deadlines).unwrap_or_default();
-    PartialTarget { strategy, alarms, hooks: hooks.unwrap_or_default(), deadlines }
+    let configuration = fields
+        .read("configuration", problems, |node, path, problems| values::choice(node, path, &CONFIGURATION, problems));
+    PartialTarget { strategy, alarms, hooks: hooks.unwrap_or_default(), deadlines, configuration }
+}
+
+/// Reads where everything of a new version but its image comes from: the word for the live version, or a family.
+fn read_template(node: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<TemplateSource> {
+    match &node.inner.value {
+        Value::Scalar { text, .. } if text == LIVE_TEMPLATE => return Some(TemplateSource::Live),
+        Value::Broken => return None,
+        Value::Map(_) => {}
+        Value::Scalar { .. } | Value::List(_) => {
+            let found = values::describe_node(node.inner);
+            let message = format!("expected `{LIVE_TEMPLATE}`, or `{{family: NAME}}`, found {found}");
+            problems.add(node.mark, path, message);
+            return None;
+        }
+    }
+    let fields = Fields::new(node, path, file::TemplateFamily::KEYS, problems)?;
+    let family = fields.read("family", problems, |node, path, problems| {
+        let description = "the name of a family of task definitions";
+        values::checked_text(node, path, description, arn::template_family, problems)
+    });
+    family.map(TemplateSource::Family)
+}
+
+/// What deploys a newer template of a target. A newer one exists only in a family: without one, what `defaults` say does
+/// not apply.
+fn resolve_configuration(
+    target: &Fields<'_>,
+    own: Option<ConfigurationTrigger>,
+    default: Option<ConfigurationTrigger>,
+    template: &TemplateSource,
+    problems: &mut ProblemCollector,
+) -> ConfigurationTrigger {
+    if template.family().is_some() {
+        return own.or(default).unwrap_or_default();
+    }
+    if let (Some(ConfigurationTrigger::Automatic), Some((node, path))) = (own, target.get("configuration")) {
+        let message = "the live version is the template, so there is never a newer one: name a family as `template: \
+                       {family: NAME}`, or write `manual`";
+        problems.add(node.mark, &path, message);
+    }
+    ConfigurationTrigger::Manual
 }
 
 fn read_deadlines(node: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<PartialDeadlines> {
@@ -359,6 +411,10 @@ pub(crate) fn read_target(
             locations.check(arn.location(), "the function", *mark, path, problems);
         }
     }
+    let template = fields.read_or("template", TemplateSource::Live, problems, read_template);
+    let configuration = template
+        .as_ref()
+        .map(|template| resolve_configuration(&fields, own.configuration, defaults.configuration, template, problems));
     let strategy = own.strategy.resolve(&defaults.strategy);
     let deadlines = own.deadlines.resolve(&defaults.deadlines);
     if problems.count() == previous {
@@ -374,6 +430,8 @@ pub(crate) fn read_target(
     }
     Some(TargetPolicy {
         resources: named?,
+        template: template?,
+        configuration: configuration?,
         strategy,
         alarms: own.alarms.or_else(|| defaults.alarms.clone()).unwrap_or_default(),
         hooks: hooks?.into_iter().map(PartialHook::into_hook).collect(),

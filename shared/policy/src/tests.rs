@@ -6,3 +6,4 @@ mod garbage;
 mod in_place;
 mod keys;
 mod people;
+mod template;

@@ -3,6 +3,7 @@
 use crate::entry::Gate;
 use crate::names::{Actor, ImageDigest, Name, ReleaseId, TargetId};
 use crate::release::ReleaseRef;
+use crate::template::TemplateReading;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -132,6 +133,15 @@ pub struct DeployOptions {
     /// The release train that it is deployed with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<Train>,
+    /// It deploys a newer template; the image may be the one that is stable.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub configuration: bool,
+    /// The first deployment to a target that runs nothing: the number of tasks to start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<u32>,
+    /// The template that the new version is made of, once it was read; none: the live version, or not read yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<Box<TemplateReading>>,
     /// When the release was pushed. A person's request for a release older than the stable one is a pin: it puts
     /// automatic promotion on hold.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -3,6 +3,7 @@
 use crate::command::{DeployOptions, Lane, Overrides, PlanId};
 use crate::effect::{Effect, EffectKey};
 use crate::entry::Gate;
+use crate::first::{First, FirstStage};
 use crate::in_place::{self, InPlace};
 use crate::names::{Actor, Name, Slot, TargetId};
 use crate::phase::{Gated, Moving, Phase};
@@ -239,7 +240,7 @@ impl Deployment {
     /// Whether a rollback is possible.
     #[must_use]
     pub fn may_roll_back(&self) -> bool {
-        self.rollback_path().is_some() || self.in_place().is_some()
+        self.rollback_path().is_some() || self.in_place().is_some() || self.phase.first().is_some()
     }
 
     /// The deadline and the cause of the running rollback; none: it is not rolling back.
@@ -249,6 +250,10 @@ impl Deployment {
             Phase::Moving(Moving::Weighted(_)) => self.rollback().map(|rollback| (rollback.deadline, &rollback.cause)),
             Phase::Moving(Moving::InPlace(in_place)) => match &in_place.at {
                 in_place::InPlaceStage::RollingBack(rollback) => Some((rollback.deadline, &rollback.cause)),
+                _ => None,
+            },
+            Phase::Moving(Moving::First(first)) => match &first.at {
+                FirstStage::TakingDown { cause, deadline } => Some((*deadline, cause)),
                 _ => None,
             },
             Phase::Gated(_) | Phase::Preparing(_) => None,
@@ -262,6 +267,12 @@ impl Deployment {
             Some(WeightedStage::RollingBack(rollback)) => Some(rollback),
             _ => None,
         }
+    }
+
+    /// When its rollback counts as failed; none: it is not rolling back.
+    #[must_use]
+    pub fn rollback_deadline(&self) -> Option<Timestamp> {
+        (self.stage() == Stage::RollingBack).then(|| self.phase.deadline())
     }
 
     /// The weights that were decided last; none: none were.
@@ -352,6 +363,17 @@ impl Deployment {
         matches!(self.phase, Phase::Gated(Gated { asleep: true, .. }))
     }
 
+    /// Whether its next decision may start it or give the new version more, and so has to know the active brakes.
+    #[must_use]
+    pub fn needs_brakes(&self) -> bool {
+        match self.stage() {
+            Stage::Preflight | Stage::Scaling | Stage::Testing | Stage::Shifting => true,
+            // In place, the new version gets everything at once, as soon as it is registered and its hooks are done.
+            Stage::Registering | Stage::BeforeTraffic => self.in_place().is_some(),
+            _ => false,
+        }
+    }
+
     /// Whether automatic rollback is ruled out: by the request, or because a hook marked forward-only has started.
     #[must_use]
     pub fn is_forward_only(&self) -> bool {
@@ -363,8 +385,12 @@ impl Deployment {
     /// The hooks that have started, by name; none: nothing has begun.
     #[must_use]
     pub fn hook_progress(&self) -> Option<&BTreeMap<String, HookProgress>> {
-        let in_place = self.in_place().map(|in_place| &in_place.hooks);
-        self.weighted().map_or(in_place, |weighted| Some(&weighted.hooks))
+        match &self.phase {
+            Phase::Moving(Moving::Weighted(weighted)) => Some(&weighted.hooks),
+            Phase::Moving(Moving::InPlace(in_place)) => Some(&in_place.hooks),
+            Phase::Moving(Moving::First(first)) => Some(&first.hooks),
+            Phase::Gated(_) | Phase::Preparing(_) => None,
+        }
     }
 
     /// Until when reads of the resources that it changed may be stale; none: they are consistent. `seen_at`: when the
@@ -382,6 +408,11 @@ impl Deployment {
     /// A copy with this state of a replacement in place.
     pub(crate) fn with_in_place(&self, in_place: InPlace) -> Self {
         self.with_phase(Phase::Moving(Moving::InPlace(Box::new(in_place))))
+    }
+
+    /// A copy with this state of a first deployment.
+    pub(crate) fn with_first(&self, first: First) -> Self {
+        self.with_phase(Phase::Moving(Moving::First(Box::new(first))))
     }
 
     /// A copy in another phase.

@@ -15,6 +15,9 @@ pub enum Effect {
         template: String,
         /// The image, by digest.
         image: String,
+        /// The family to register it in; none: that of `template`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        family: Option<String>,
     },
     /// Set the version and the desired count of a side.
     SetVersion {
@@ -30,6 +33,22 @@ pub enum Effect {
     ReplaceVersion {
         /// The version.
         version: String,
+    },
+    /// Of a first deployment: set the version and the desired count of what ran nothing before.
+    StartFirst {
+        /// The side; none: the workload that changes its version in place.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        slot: Option<Slot>,
+        /// The version.
+        version: String,
+        /// Desired count.
+        count: u32,
+    },
+    /// Of a first deployment that did not come up: set the desired count to 0, as it was found.
+    StopFirst {
+        /// The side; none: the workload that changes its version in place.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        slot: Option<Slot>,
     },
     /// Set the desired count of a side; its version stays.
     SetDesired {
@@ -196,6 +215,10 @@ pub enum EffectKind {
     SetVersion,
     /// [`Effect::ReplaceVersion`]
     ReplaceVersion,
+    /// [`Effect::StartFirst`]
+    StartFirst,
+    /// [`Effect::StopFirst`]
+    StopFirst,
     /// [`Effect::SetDesired`]
     SetDesired,
     /// [`Effect::SetAutoscaling`]
@@ -220,6 +243,8 @@ impl EffectKind {
             Self::RegisterVersion => "register_version",
             Self::SetVersion => "set_version",
             Self::ReplaceVersion => "replace_version",
+            Self::StartFirst => "start_first",
+            Self::StopFirst => "stop_first",
             Self::SetDesired => "set_desired",
             Self::SetAutoscaling => "set_autoscaling",
             Self::SetWeights => "set_weights",
@@ -245,6 +270,8 @@ impl Effect {
             Self::RegisterVersion { .. } => EffectKind::RegisterVersion,
             Self::SetVersion { .. } => EffectKind::SetVersion,
             Self::ReplaceVersion { .. } => EffectKind::ReplaceVersion,
+            Self::StartFirst { .. } => EffectKind::StartFirst,
+            Self::StopFirst { .. } => EffectKind::StopFirst,
             Self::SetDesired { .. } => EffectKind::SetDesired,
             Self::SetAutoscaling { .. } => EffectKind::SetAutoscaling,
             Self::SetWeights { .. } => EffectKind::SetWeights,
@@ -262,6 +289,7 @@ impl Effect {
             Self::SetVersion { slot, .. } | Self::SetDesired { slot, .. } | Self::SetAutoscaling { slot, .. } => {
                 Some(*slot)
             }
+            Self::StartFirst { slot, .. } | Self::StopFirst { slot } => *slot,
             _ => None,
         };
         EffectKey { kind: self.kind(), slot }

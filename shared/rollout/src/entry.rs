@@ -275,6 +275,8 @@ pub struct TargetEntryRules {
     pub approvers: BTreeMap<Name, Person>,
     /// The services that this one depends on, directly or transitively.
     pub depends_on: BTreeSet<Name>,
+    /// The services that depend on this one, directly or transitively.
+    pub dependents: BTreeSet<Name>,
     /// Releases that the upstream environments have verified are promoted automatically.
     pub auto_promotes: bool,
 }

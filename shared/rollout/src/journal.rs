@@ -7,6 +7,7 @@ use crate::names::{Actor, Name, Slot, TargetId};
 use crate::refusal::CommandRefusal;
 use crate::snapshot::{ApiCall, Snapshot, Weights};
 use crate::stage::Stage;
+use crate::template::TemplateReading;
 use crate::verdict::{Cause, Verdict};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -101,12 +102,29 @@ pub enum Fact {
         /// The goal of the stage, for people.
         detail: String,
     },
+    /// The new version is made of this template, which differs from the live version.
+    TemplateChosen {
+        /// The template and its differences.
+        template: TemplateReading,
+    },
+    /// While nothing runs: a template is newer than the one that the stable version was made of.
+    TemplateFound {
+        /// The template and its differences.
+        template: TemplateReading,
+    },
     /// The new version is registered.
     VersionReady {
         /// The platform's name of it: of ECS, an ARN with its revision.
         version: String,
         /// An identical revision existed already.
         reused: bool,
+    },
+    /// Nothing runs here yet: this deployment starts it, and there is nothing to roll back to.
+    FirstDeployment {
+        /// The side; none: versions replace one another in place.
+        slot: Option<Slot>,
+        /// Number of tasks to start.
+        count: u32,
     },
     /// What a workload runs that changes its version in place, when the deployment started.
     WorkloadFound {
@@ -411,7 +429,10 @@ impl Fact {
             Self::ReleaseNamed { .. } => "release_named",
             Self::SidesDetermined { .. } => "sides_determined",
             Self::StageEntered { .. } => "stage_entered",
+            Self::TemplateChosen { .. } => "template_chosen",
+            Self::TemplateFound { .. } => "template_found",
             Self::VersionReady { .. } => "version_ready",
+            Self::FirstDeployment { .. } => "first_deployment",
             Self::WorkloadFound { .. } => "workload_found",
             Self::ReplacementStarted { .. } => "replacement_started",
             Self::Replaced { .. } => "replaced",

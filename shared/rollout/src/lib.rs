@@ -15,6 +15,7 @@
 //! | [`calendar`] | deploy windows and calendar freezes in a time zone |
 //! | [`brake`] | freezes set by people, and stop-the-line |
 //! | [`release`] | what is deployed: digest, tags and provenance |
+//! | [`template`] | where everything of a version but its image comes from |
 //! | [`command`] | requests from people, CI and pushes |
 //! | [`schedule`] | scheduled actions of autoscaling, and when they run |
 //! | [`snapshot`] | the observed state of AWS: every reading is known or unknown |
@@ -30,6 +31,7 @@
 //! | [`policy`] | the configuration of an application (already validated) |
 //! | [`weighted`] | a deployment between two sides: its state in each stage |
 //! | [`in_place`] | a deployment that replaces one version by the next: its state in each stage |
+//! | [`first`] | the first deployment to a target that runs nothing: its state in each stage |
 //! | [`phase`] | the phase of a deployment |
 //! | [`deployment`] | one attempt to bring a release to a target |
 //! | [`explanation`] | why a target waits, until when, and what happens then |
@@ -58,6 +60,7 @@ pub mod doctor;
 pub mod effect;
 pub mod entry;
 pub mod explanation;
+pub mod first;
 pub mod in_place;
 pub mod journal;
 pub mod names;
@@ -79,6 +82,7 @@ pub mod schedule;
 pub mod snapshot;
 pub mod stage;
 pub mod target;
+pub mod template;
 pub mod text;
 pub mod time;
 pub mod verdict;

@@ -4,6 +4,7 @@
 use crate::command::{Command, Instruction};
 use crate::deployment::{Deployment, Purpose};
 use crate::effect::Effect;
+use crate::first::First;
 use crate::in_place::{self, InPlace, InPlaceStage};
 use crate::names::Slot;
 use crate::platform::Way;
@@ -74,6 +75,7 @@ pub fn observation(state: &TargetState) -> Option<ObservationPlan> {
     let is_observed = |running: &&Deployment| running.is_asleep() || running.stage() != Stage::Gated;
     let deployment = state.running.as_ref().filter(is_observed)?;
     let (weighted, in_place) = (deployment.weighted(), deployment.in_place());
+    let first = deployment.phase.first();
     let hook_tasks = deployment
         .policy
         .hooks
@@ -88,14 +90,14 @@ pub fn observation(state: &TargetState) -> Option<ObservationPlan> {
     Some(ObservationPlan {
         resources: deployment.policy.resources.clone(),
         workloads: true,
-        tasks: in_place.is_some_and(|in_place| in_place.has_replaced()),
+        tasks: in_place.is_some_and(|in_place| in_place.has_replaced()) || first.is_some_and(|first| first.started),
         images: deployment.stage() == Stage::Preflight,
         alarms: deployment.policy.alarms.iter().map(|alarm| alarm.name.clone()).collect(),
         decisive_alarms: decisive_alarms(deployment),
         failed_starts_query: match (weighted, in_place) {
             (Some(weighted), _) => failed_starts_query(deployment, weighted),
             (None, Some(in_place)) => failed_starts_in_place(deployment, in_place),
-            (None, None) => None,
+            (None, None) => first.and_then(|first| failed_first_starts(deployment, first)),
         },
         scheduled_actions_of: weighted.map(scheduled_actions_of).unwrap_or_default(),
         hook_tasks,
@@ -127,6 +129,17 @@ fn failed_starts_in_place(deployment: &Deployment, in_place: &InPlace) -> Option
         slot: None,
         version: candidate.version.clone(),
         since: candidate.healthy_since.unwrap_or(deployment.started_at),
+        compare_with: None,
+    })
+}
+
+/// Query for the failed starts of a first deployment.
+fn failed_first_starts(deployment: &Deployment, first: &First) -> Option<FailedStartsQuery> {
+    let candidate = first.at.candidate().filter(|_| first.started)?;
+    Some(FailedStartsQuery {
+        slot: first.slot,
+        version: candidate.version.clone(),
+        since: deployment.started_at,
         compare_with: None,
     })
 }
@@ -208,6 +221,8 @@ pub fn observation_after(state: &TargetState, effects: &[Effect]) -> Option<Obse
                 | Effect::SetDesired { .. }
                 | Effect::SetAutoscaling { .. }
                 | Effect::ReplaceVersion { .. }
+                | Effect::StartFirst { .. }
+                | Effect::StopFirst { .. }
         )
     };
     let low_rate = deployment.queue_position.is_some_and(|queue_position| queue_position.low_rate);

@@ -1,6 +1,7 @@
 //! The phase of a deployment: waiting at its gates, preparing, or moving traffic. Each phase's value holds what is
 //! known only in that phase.
 
+use crate::first::First;
 use crate::in_place::InPlace;
 use crate::stage::Stage;
 use crate::weighted::Weighted;
@@ -58,6 +59,8 @@ pub enum Moving {
     Weighted(Box<Weighted>),
     /// One workload changes its version, and the platform replaces what runs.
     InPlace(Box<InPlace>),
+    /// Nothing was there: tasks are started, and there is no way back.
+    First(Box<First>),
 }
 
 impl Phase {
@@ -76,6 +79,7 @@ impl Phase {
             Self::Preparing(_) => Stage::Preflight,
             Self::Moving(Moving::Weighted(weighted)) => weighted.at.stage(),
             Self::Moving(Moving::InPlace(in_place)) => in_place.at.stage(),
+            Self::Moving(Moving::First(first)) => first.at.stage(),
         }
     }
 
@@ -87,6 +91,7 @@ impl Phase {
             Self::Preparing(preparing) => preparing.deadline,
             Self::Moving(Moving::Weighted(weighted)) => weighted.at.deadline(),
             Self::Moving(Moving::InPlace(in_place)) => in_place.at.deadline(),
+            Self::Moving(Moving::First(first)) => first.at.deadline(),
         }
     }
 
@@ -95,7 +100,7 @@ impl Phase {
     pub fn weighted(&self) -> Option<&Weighted> {
         match self {
             Self::Moving(Moving::Weighted(weighted)) => Some(weighted),
-            Self::Gated(_) | Self::Preparing(_) | Self::Moving(Moving::InPlace(_)) => None,
+            Self::Gated(_) | Self::Preparing(_) | Self::Moving(Moving::InPlace(_) | Moving::First(_)) => None,
         }
     }
 
@@ -104,7 +109,16 @@ impl Phase {
     pub fn in_place(&self) -> Option<&InPlace> {
         match self {
             Self::Moving(Moving::InPlace(in_place)) => Some(in_place),
-            Self::Gated(_) | Self::Preparing(_) | Self::Moving(Moving::Weighted(_)) => None,
+            Self::Gated(_) | Self::Preparing(_) | Self::Moving(Moving::Weighted(_) | Moving::First(_)) => None,
+        }
+    }
+
+    /// The state of a first deployment; none: something ran before, or nothing has begun.
+    #[must_use]
+    pub fn first(&self) -> Option<&First> {
+        match self {
+            Self::Moving(Moving::First(first)) => Some(first),
+            Self::Gated(_) | Self::Preparing(_) | Self::Moving(Moving::Weighted(_) | Moving::InPlace(_)) => None,
         }
     }
 
@@ -133,6 +147,12 @@ impl Phase {
             Self::Moving(Moving::InPlace(in_place)) => {
                 if !matches!(in_place.at.stage(), Stage::BeforeTraffic | Stage::AfterTraffic) {
                     let deadline = in_place.at.deadline_mut();
+                    *deadline = until.max(*deadline);
+                }
+            }
+            Self::Moving(Moving::First(first)) => {
+                if !matches!(first.at.stage(), Stage::BeforeTraffic | Stage::AfterTraffic) {
+                    let deadline = first.at.deadline_mut();
                     *deadline = until.max(*deadline);
                 }
             }

@@ -19,6 +19,7 @@ use crate::release::ReleaseRef;
 use crate::snapshot::{AlarmReading, Reading, Snapshot};
 use crate::stage::Stage;
 use crate::target::TargetState;
+use crate::template::TemplateReading;
 use crate::time::{Percent, Seconds};
 use crate::verdict::Verdict;
 use jiff::Timestamp;
@@ -58,6 +59,10 @@ pub struct Plan {
     /// The environment's recovery time; none: the policy does not state it.
     #[serde(rename = "recovery_time_s", default, skip_serializing_if = "Option::is_none")]
     pub recovery_time: Option<Seconds>,
+    /// The template that the new version would be made of, and how it differs from what is live; none: it would be the
+    /// live version with another image, or the templates could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<TemplateReading>,
 }
 
 /// Whether a deployment would start.
@@ -126,6 +131,7 @@ pub struct DryRun<'a> {
     status: PlanStatus,
     blockers: Vec<String>,
     images: BTreeMap<ImageDigest, Reading<ImageState>>,
+    template: Option<Reading<TemplateReading>>,
 }
 
 /// Starts a dry run of `command`, which deploys `release`.
@@ -179,7 +185,8 @@ pub fn dry_run<'a>(
     };
     let target = state.target.clone();
     let images = gate_context.images.clone();
-    DryRun { target, release, applied, state: decision.state, now, status, blockers, images }
+    let template = gate_context.template.clone();
+    DryRun { target, release, applied, state: decision.state, now, status, blockers, images, template }
 }
 
 /// Why the command would be refused; none: it would not.
@@ -250,11 +257,13 @@ impl DryRun<'_> {
             duration: Seconds(0),
             rollback_deadline: policy.rollback_deadline_after_alarm(),
             recovery_time: policy.recovery_time,
+            template: self.template.as_ref().and_then(|template| template.known().cloned()),
         };
         let mut stable_count = None;
         if let Some(snapshot) = snapshot.filter(|_| is_evaluated) {
             // Closed gates are reported already: here, stop-the-line must not block preflight.
-            let gate_context = GateContext { images: self.images, ..GateContext::empty() };
+            let template = self.template.clone();
+            let gate_context = GateContext { images: self.images, template, ..GateContext::empty() };
             let inbox = Inbox { commands: &[], policy: Some(self.applied), gate_context: Some(&gate_context) };
             let decision = decide(&self.state, &inbox, Some(snapshot), self.now);
             let mut stable = snapshot.live_side();

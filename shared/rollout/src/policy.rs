@@ -8,6 +8,7 @@ use crate::names::{Name, TargetId};
 use crate::notification::NotificationPolicy;
 use crate::registry::Registry;
 use crate::resources::{Resource, TargetResources};
+use crate::template::{ConfigurationTrigger, TemplateSource};
 use crate::time::{Percent, Seconds};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,6 +71,7 @@ impl Policy {
             rules: environment.entry.clone(),
             approvers: self.approvers(&environment.entry),
             depends_on: self.dependencies(&id.service),
+            dependents: self.dependents(&id.service),
             auto_promotes: environment.trigger == Trigger::Promotion,
         };
         Some(AppliedTarget { version, concurrency: environment.concurrency, policy, entry })
@@ -108,6 +110,11 @@ impl Policy {
             }
         }
         found
+    }
+
+    /// The services that depend on `service`, directly or transitively.
+    fn dependents(&self, service: &Name) -> BTreeSet<Name> {
+        self.services.keys().filter(|other| self.dependencies(other).contains(service)).cloned().collect()
     }
 
     /// The environments to which a release of `service` verified in `environment` is promoted automatically.
@@ -272,6 +279,12 @@ pub enum Concurrency {
 pub struct TargetPolicy {
     /// What runs the target, and how traffic reaches it.
     pub resources: TargetResources,
+    /// Where everything of a new version but its image comes from.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub template: TemplateSource,
+    /// What deploys a newer template whose image is the same.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub configuration: ConfigurationTrigger,
     /// How traffic shifts.
     pub strategy: Strategy,
     /// Alarms that are watched.

@@ -3,7 +3,7 @@
 
 use crate::names::Slot;
 use crate::schedule::ScheduledAction;
-use crate::time::Percent;
+use crate::time::{Percent, Seconds};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -98,6 +98,13 @@ impl Snapshot {
     #[must_use]
     pub fn live_side(&self) -> Option<Slot> {
         Weights::live_side(self.rules.iter().map(|rule| rule.known().map(|rule| rule.weights)))
+    }
+
+    /// The longest time for which a cookie binds clients to a side, over the rules that could be read.
+    #[must_use]
+    pub fn sticky_for(&self) -> Seconds {
+        let known = self.rules.iter().filter_map(|rule| rule.known()?.sticky_for);
+        known.max().unwrap_or(Seconds(0))
     }
 
     /// Weights of the test rules.
@@ -354,6 +361,10 @@ pub struct RuleReading {
     pub has_both_groups: bool,
     /// Target groups in the forward action that belong to neither side.
     pub foreign_groups: Vec<String>,
+    /// How long a cookie binds a client to the target group that it was sent to first, whatever the weights; none: no
+    /// cookie does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticky_for: Option<Seconds>,
 }
 
 /// The weights of the two sides in a rule's forward action, 0 to 999 each.

@@ -6,6 +6,7 @@ use crate::explanation::Explanation;
 use crate::names::{Actor, ImageDigest, ReleaseId, Slot, TargetId};
 use crate::release::ReleaseRef;
 use crate::snapshot::{ApiCall, Weights};
+use crate::template::TemplateReading;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +67,9 @@ pub struct TargetState {
     /// When weights were last reverted because of [`Drift::Revert`](crate::policy::Drift::Revert).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reverted_at: Option<Timestamp>,
+    /// The template of the last configuration release that failed here: it is not deployed again by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_template: Option<String>,
     /// Why it waits, as of the last decision.
     pub explanation: Explanation,
     /// When the next scheduled wake is due.
@@ -96,6 +100,7 @@ impl TargetState {
             outbox: Vec::new(),
             idle: None,
             reverted_at: None,
+            failed_template: None,
             explanation: Explanation::default(),
             wake_at: None,
             throttle_level: 0,
@@ -113,6 +118,15 @@ impl TargetState {
     pub fn drift(&self) -> Option<&LiveTraffic> {
         let slot = self.stable.as_ref()?.slot?;
         self.traffic.as_ref().filter(|traffic| traffic.live_side() != Some(slot))
+    }
+
+    /// Whether somebody else has changed what the stable release needs, so that deploying it again is not in vain: the
+    /// weights, or in place the version.
+    #[must_use]
+    pub fn needs_repair(&self) -> bool {
+        let in_place = self.stable.as_ref().is_some_and(|stable| stable.slot.is_none());
+        let drift = self.idle.as_ref().and_then(|idle| idle.drift.as_ref());
+        self.drift().is_some() || (in_place && drift.is_some())
     }
 
     /// Whether this release is the stable one here, or the one that was stable before it.
@@ -193,6 +207,9 @@ pub struct IdleState {
     pub failed_reads: u8,
     /// When it must be observed again; none: at the usual interval.
     pub recheck_at: Option<Timestamp>,
+    /// A newer template than the one that the stable version was made of; none: there is none, or it was not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newer_template: Option<TemplateReading>,
 }
 
 /// A difference between the target as observed and as its last deployment left it.
@@ -254,6 +271,9 @@ pub struct StableSide {
     /// The release train that it was deployed with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train: Option<Train>,
+    /// The template that its version was made of; none: the version before it, or not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
 }
 
 impl StableSide {

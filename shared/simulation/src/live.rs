@@ -1,11 +1,12 @@
 //! [`engine::Cloud`] over a world whose clock the caller steps: no virtual time, no faults, every call completes
 //! immediately.
 
-use crate::virtual_time::{PreviousState, WorldReader, perform, read_snapshot};
+use crate::virtual_time::{PreviousState, WorldReader, newest_template, perform, read_snapshot};
 use crate::world::World;
 use engine::Cloud;
 use rollout::observation::ObservationPlan;
-use rollout::{Effect, Outcome, Snapshot, TargetResources, Timestamp};
+use rollout::template::TemplateReading;
+use rollout::{Effect, Outcome, Reading, Snapshot, TargetResources, Timestamp};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The cloud port over a world that is shared with the backend running its tasks.
@@ -40,5 +41,18 @@ impl Cloud for LiveCloud {
 
     async fn perform(&self, resources: &TargetResources, effect: &Effect) -> Outcome {
         perform(&mut self.world.lock().unwrap_or_else(PoisonError::into_inner), resources, effect)
+    }
+
+    async fn template(
+        &self,
+        resources: &TargetResources,
+        family: &str,
+        live: Option<&str>,
+    ) -> Reading<TemplateReading> {
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        match newest_template(&mut world, resources, family, live) {
+            Ok(template) => Reading::Known(template),
+            Err(reason) => Reading::Unknown(reason),
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! Every promise of [`simulation::invariants`] can be broken, and whoever watches says so in words: a ghost takes the target
 //! as a pass does, and does what no pass may do.
 
+#[path = "invariants/in_place.rs"]
+mod in_place;
+
 use engine::{Clock as _, Cloud as _, Commit, LeaseId, LeaseRequest};
 use futures::task::noop_waker;
 use rollout::journal::{Fact, JournalEntry};
@@ -14,7 +17,7 @@ use simulation::invariants::{self, DeliveryLog, Invariant};
 use simulation::virtual_time::{Faults, PushAnnouncement, SimCloud, Simulation};
 use simulation::world::balancer::{ActionKind, ElbTarget};
 use simulation::world::scene::digest_of;
-use simulation::world::{ImageBehaviour, PairSetup, Settings};
+use simulation::world::{BuiltApplication, ImageBehaviour, PairSetup, Settings};
 use std::pin::pin;
 use std::task::{Context, Poll};
 
@@ -22,20 +25,24 @@ use std::task::{Context, Poll};
 fn at_stage(stage: &str) -> Simulation {
     let mut scene = PairSetup::new("shop", "api", "dev");
     scene.autoscaling = Some((2, 8));
-    let mut simulation = Simulation::new(scene.build(Settings::default()), Faults::default());
+    watched_at(scene.build(Settings::default()), stage)
+}
+
+/// A deployment of this scene that has got to `stage`, and is watched.
+fn watched_at(built: impl Into<BuiltApplication>, stage: &str) -> Simulation {
+    let mut simulation = Simulation::new(built, Faults::default());
     simulation.watch();
     simulation.push(1, PushAnnouncement::Event);
     let reached = simulation.run_until_condition(600, |simulation| simulation.stage_name() == Some(stage));
     assert!(reached && simulation.violation().is_none(), "{:?}\n{}", simulation.violation(), simulation.journal_text());
-    // The pass that got there is over.
-    assert!(
-        simulation.run_until_condition(60, |simulation| simulation
-            .ledger()
-            .store()
-            .holder(simulation.target())
-            .is_none())
-    );
+    wait_until_released(&mut simulation);
     simulation
+}
+
+/// Until no pass holds the target.
+fn wait_until_released(simulation: &mut Simulation) {
+    let is_released = |simulation: &mut Simulation| simulation.ledger().store().holder(simulation.target()).is_none();
+    assert!(simulation.run_until_condition(60, is_released));
 }
 
 fn run_until_ready<T>(simulation: &mut Simulation, future: impl Future<Output = T>) -> T {

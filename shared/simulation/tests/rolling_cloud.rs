@@ -72,7 +72,7 @@ impl ServiceFixture {
     fn register(&self, number: u64, behaviour: ImageBehaviour) -> String {
         let image = format!("{}@{}", self.names.repository_uri, digest_of(number));
         self.world().set_image(&image, behaviour);
-        let effect = Effect::RegisterVersion { template: self.names.task_definition.clone(), image };
+        let effect = Effect::RegisterVersion { template: self.names.task_definition.clone(), image, family: None };
         match self.perform(&effect) {
             Outcome::Registered { version, .. } => version,
             other => panic!("{other:?}"),
@@ -265,7 +265,7 @@ fn a_replaced_version_may_be_seen_late() {
     let image = format!("{}@{}", built.names.repository_uri, digest_of(1));
     let mut simulation = Simulation::new(built, Faults { stale: 1.0, ..Faults::default() });
     let (_, cloud, ..) = simulation.ports();
-    let register = Effect::RegisterVersion { template: before.clone(), image };
+    let register = Effect::RegisterVersion { template: before.clone(), image, family: None };
     let registered = run_until_ready(&mut simulation, cloud.perform(&resources, &register));
     let Outcome::Registered { version: new, .. } = registered else { panic!("{registered:?}") };
     let replace = Effect::ReplaceVersion { version: new.clone() };

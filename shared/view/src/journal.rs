@@ -2,6 +2,7 @@
 
 use crate::evidence::evidence;
 use crate::people::{display_name, names, with_short_names};
+use crate::template::template_sentence;
 use crate::time_format::instant;
 use rollout::effect::EffectKind;
 use rollout::journal::{Fact, JournalEntry};
@@ -55,9 +56,23 @@ fn alarm_sentence(fact: &Fact) -> (Tone, String) {
     }
 }
 
+fn hook_sentence(fact: &Fact) -> (Tone, String) {
+    match fact {
+        Fact::HookStarted { hook } => (Tone::Plain, format!("Hook {hook} started")),
+        Fact::HookSucceeded { hook } => (Tone::Good, format!("Hook {hook} passed")),
+        Fact::HookFailed { hook, reason } => (Tone::Bad, format!("Hook {hook} failed: {reason}")),
+        other => (Tone::Plain, other.name().replace('_', " ")),
+    }
+}
+
 /// What happened to a workload that changes its version in place.
 fn in_place_sentence(fact: &Fact) -> (Tone, String) {
     match fact {
+        Fact::FirstDeployment { slot, count } => {
+            let on = slot.map_or_else(String::new, |slot| format!(" on {slot}"));
+            let tasks = counted(*count, "task");
+            (Tone::Warning, format!("The first deployment here: {tasks}{on}, and nothing to roll back to"))
+        }
         Fact::WorkloadFound { version, running } => {
             (Tone::Plain, format!("Running: {} ({})", resource_name(version), counted(*running, "task")))
         }
@@ -91,8 +106,11 @@ fn raw_sentence(fact: &Fact) -> (Tone, String) {
             (Plain, format!("Stable: {stable} ({}). Candidate: {candidate}", counted(*stable_running, "task")))
         }
         Fact::StageEntered { stage, detail } => stage_entered(*stage, detail),
+        Fact::TemplateChosen { template } => (Plain, capitalised(&template_sentence(template))),
+        Fact::TemplateFound { template } => (Warning, format!("Not deployed yet: {}", template_sentence(template))),
         Fact::VersionReady { version, reused } => task_definition_ready(version, *reused),
-        Fact::WorkloadFound { .. }
+        Fact::FirstDeployment { .. }
+        | Fact::WorkloadFound { .. }
         | Fact::ReplacementStarted { .. }
         | Fact::Replaced { .. }
         | Fact::ForeignVersionReplaced { .. } => in_place_sentence(fact),
@@ -103,9 +121,7 @@ fn raw_sentence(fact: &Fact) -> (Tone, String) {
         }
         Fact::AutoscalingRestored { slot, min, max, scheduled } => autoscaling_restored(*slot, *min, *max, scheduled),
         Fact::CandidateHealthy { healthy } => (Good, format!("Candidate healthy: {}", counted(*healthy, "target"))),
-        Fact::HookStarted { hook } => (Plain, format!("Hook {hook} started")),
-        Fact::HookSucceeded { hook } => (Good, format!("Hook {hook} passed")),
-        Fact::HookFailed { hook, reason } => (Bad, format!("Hook {hook} failed: {reason}")),
+        Fact::HookStarted { .. } | Fact::HookSucceeded { .. } | Fact::HookFailed { .. } => hook_sentence(fact),
         Fact::Blocked { reason } => (Warning, format!("Not started yet: {reason}")),
         Fact::Halted { reason } => (Bad, format!("Halted by a change outside Switchback: {reason}")),
         Fact::Resumed => (Good, "The change outside Switchback is undone; resuming".to_owned()),

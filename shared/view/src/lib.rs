@@ -19,6 +19,7 @@
 //! | [`outcome`] | result of a request |
 //! | [`notice`](notice()) | one journal entry as a standalone message |
 //! | [`slack`] | Slack messages: a release's thread, a deployment, approval requests |
+//! | `template` | how a new version's configuration differs from the live one |
 //! | [`people`] | names of callers, and lists of names |
 //! | [`time_format`] | times and durations |
 //! | [`layout`], [`paint`] | width and colours |
@@ -45,6 +46,7 @@ pub mod policy_file;
 pub mod replay;
 pub mod slack;
 pub mod status;
+mod template;
 pub mod time_format;
 mod waiting;
 

@@ -3,6 +3,7 @@
 use crate::journal::{Tone, stage_words};
 use crate::layout::{hanging_indent, table};
 use crate::paint::Paint;
+use crate::template::template_lines;
 use crate::time_format::format_duration;
 use rollout::plan::{Plan, PlanStatus, PlannedSide};
 use rollout::snapshot::AlarmReading;
@@ -33,6 +34,10 @@ pub fn plan(plan: &Plan, paint: Paint) -> String {
         if let Some(planned) = planned {
             text.push_str(&format!("  {name:<10} {}\n", side(planned)));
         }
+    }
+    for (index, words) in plan.template.iter().flat_map(template_lines).enumerate() {
+        let head = format!("  {:<10} ", if index == 0 { "template" } else { "" });
+        text.push_str(&format!("{}\n", hanging_indent(&head, 13, &words)));
     }
     for (name, reading) in plan.alarms.iter().flatten() {
         let (tone, words) = match reading {

@@ -13,7 +13,7 @@ use rollout::decide::{Decision, Next};
 use rollout::recording::{Decided, FieldDifference, Gap, Performed, Recomputed, RecordBody, Replay, ReplayedRecord};
 use rollout::snapshot::AlarmReading;
 use rollout::target::TargetState;
-use rollout::{Effect, Fact, JournalEntry, Outcome, Reading, Snapshot};
+use rollout::{Effect, Fact, JournalEntry, Outcome, Reading, Slot, Snapshot};
 use std::collections::BTreeSet;
 
 /// Maximum number of differing fields shown.
@@ -165,8 +165,13 @@ pub fn gap_words(gap: &Gap) -> String {
 #[must_use]
 pub fn effect_words(effect: &Effect) -> String {
     let last = |arn: &str| arn.rsplit('/').next().unwrap_or(arn).to_owned();
+    let place = |slot: Option<Slot>| slot.map_or_else(|| "the workload".to_owned(), |slot| slot.to_string());
     match effect {
         Effect::RegisterVersion { image, .. } => format!("there is a version that runs {}", last(image)),
+        Effect::StartFirst { slot, version, count } => {
+            format!("{} runs {} with {count} tasks", place(*slot), last(version))
+        }
+        Effect::StopFirst { slot } => format!("{} has no tasks", place(*slot)),
         Effect::ReplaceVersion { version } => format!("the workload runs {}", last(version)),
         Effect::SetVersion { slot, version, desired } => {
             format!("{slot} runs {} with {desired} tasks", last(version))

@@ -5,6 +5,7 @@ use crate::journal::{caller, stage_words, traffic_split};
 use crate::layout::{hanging_indent, table};
 use crate::paint::Paint;
 use crate::people::{display_name, names, with_short_names};
+use crate::template::{template_lines, template_sentence};
 use crate::time_format::{ago, format_duration, instant, until};
 use crate::waiting::waiting;
 use jiff::Timestamp;
@@ -14,6 +15,7 @@ use rollout::policy::Trigger;
 use rollout::snapshot::Weights;
 use rollout::stage::Stage;
 use rollout::target::{DetectedDrift, StableSide, TargetState};
+use rollout::template::TemplateReading;
 use rollout::weighted::{Forward, ForwardStep, WeightedStage};
 use rollout::{Brake, Command, Gate, Instruction, Lane, Seconds, Slot};
 
@@ -110,6 +112,7 @@ pub fn target(known: TargetDetail<'_>, paint: Paint) -> String {
     if let Some(seen) = state.idle.as_ref().filter(|_| state.running.is_none()) {
         lines.push(("seen", ago(seen.seen_at, now)));
         lines.extend(seen.drift.as_ref().map(|drift| ("changed", drift_words(drift, now))));
+        lines.extend(seen.newer_template.as_ref().map(|newer| ("not live", newer_words(newer))));
     }
     lines.extend(request_lines(state, commands, now));
     lines.extend(verified(state, now).map(|words| ("verified", words)));
@@ -226,6 +229,11 @@ fn hold_lines(state: &TargetState, brakes: &[Brake], now: Timestamp) -> Lines {
     lines
 }
 
+/// A newer template that no deployment has taken yet.
+fn newer_words(newer: &TemplateReading) -> String {
+    format!("{}. `switchback deploy --configuration` deploys it", template_sentence(newer))
+}
+
 /// A change made outside Switchback while no deployment ran, with its author.
 pub(crate) fn drift_words(drift: &DetectedDrift, now: Timestamp) -> String {
     let by = drift.by.as_ref().map(|call| format!(" by {}", caller(call))).unwrap_or_default();
@@ -285,6 +293,13 @@ pub(crate) fn option_notes(running: &Deployment) -> Vec<String> {
         let words = "forward-only: no automatic rollback once traffic has moved; in trouble it awaits an operator";
         parts.push(words.to_owned());
     }
+    if running.options.configuration {
+        parts.push("a newer configuration of the same image".to_owned());
+    }
+    if let Some(first) = running.options.first {
+        parts.push(format!("the first deployment here, with {first} tasks: there is nothing to roll back to"));
+    }
+    parts.extend(running.options.template.iter().flat_map(|template| template_lines(template)));
     if let Some(train) = &running.options.train {
         let members: Vec<_> = train.members.keys().collect();
         let how = if train.rollback_together { "rolls back together" } else { "each rolls back alone" };

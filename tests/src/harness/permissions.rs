@@ -2,12 +2,15 @@
 //!
 //! The emulator holds calls against the roles' actions and resources. It knows nothing of partition keys
 //! (`dynamodb:LeadingKeys`) and nothing of what the wire front answers itself: both are held against the roles here,
-//! after the fact, from the front's log.
+//! after the fact, from the front's log, what is called of ECS with its resources.
+
+mod ecs;
 
 use super::HarnessError;
 use super::emulators::{REGION, ministack};
 use super::lint;
 use crate::front::Call;
+use ecs::{allows_resource, matches_wildcards};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -110,6 +113,13 @@ pub(super) fn disallowed_calls(
             if !fits {
                 let on = partition.map(|partition| format!(" in the partition {partition}")).unwrap_or_default();
                 found.insert(format!("{function} called {action}{on}, which its role does not allow"));
+            }
+        }
+        let action = format!("ecs:{}", call.operation);
+        for resource in ecs::resources(call) {
+            let fits = |allowed: &Allowed| allowed.action == action && allows_resource(allowed, &resource, &template);
+            if !role.iter().any(fits) {
+                found.insert(format!("{function} called {action} on {resource}, which its role does not allow"));
             }
         }
     }
@@ -272,9 +282,8 @@ fn used(template: &Value, calls: &[Call], resources: &BTreeMap<String, String>) 
 fn unused_grants(granted: &BTreeSet<GrantedAction>, used: &BTreeSet<GrantedAction>) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for grant in granted {
-        let used = used
-            .iter()
-            .any(|it| it.function == grant.function && it.action == grant.action && matches_pattern(&grant.on, &it.on));
+        let is_it = |it: &GrantedAction| it.function == grant.function && it.action == grant.action;
+        let used = used.iter().any(|it| is_it(it) && matches_wildcards(&grant.on, &it.on));
         let exempt =
             NOT_OBSERVABLE.iter().find(|(function, actions, on, _)| matches_exemption(grant, (function, actions, on)));
         match (used, exempt) {
@@ -339,14 +348,7 @@ fn needed_actions(call: &Call) -> Vec<(String, Option<String>)> {
 fn allows_partition(allowed: &Allowed, partition: &str) -> bool {
     let condition: Value = serde_json::from_str(&allowed.condition).unwrap_or_default();
     let patterns = &condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
-    list(patterns).filter_map(Value::as_str).any(|pattern| matches_pattern(pattern, partition))
-}
-
-fn matches_pattern(pattern: &str, partition: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(beginning) => partition.starts_with(beginning),
-        None => partition == pattern,
-    }
+    list(patterns).filter_map(Value::as_str).any(|pattern| matches_wildcards(pattern, partition))
 }
 
 #[cfg(test)]
@@ -401,6 +403,23 @@ mod tests {
         }
         let unknown_caller = Call { access_key: String::new(), ..call("Scan", json!({})) };
         assert!(found(unknown_caller).first().is_some_and(|reported| reported.contains("nothing was checked")));
+    }
+
+    #[test]
+    fn a_call_of_ecs_beyond_the_roles_resources_is_reported() {
+        let names = [("RolloutDriver", "driver"), ("RolloutDriverRole", "driver-role")];
+        let resources = names.map(|(logical, physical)| (logical.to_owned(), physical.to_owned())).into();
+        let found = |account: &str| {
+            let arn = format!("arn:aws:ecs:{REGION}:{account}:service-revision/shop/worker/1");
+            let of_ecs = call("DescribeServiceRevisions", json!({"serviceRevisionArns": [arn]}));
+            let access_key = access_key("driver", "driver-role");
+            let of_driver = Call { service: "ecs".to_owned(), access_key, ..of_ecs };
+            disallowed_calls(&[of_driver], &resources).expect("the template is to be read")
+        };
+        assert_eq!(found(ministack::ACCOUNT), BTreeSet::new());
+        let reported = found("999999999999");
+        let words = "999999999999:service-revision/shop/worker/1, which its role does not allow";
+        assert!(reported.first().is_some_and(|reported| reported.contains(words)), "{reported:?}");
     }
 
     #[test]

@@ -151,6 +151,8 @@ pub(super) fn policy(application: &str, alarms: &[&str]) -> Policy {
 
 fn target_policy(application: &str, alarms: &[&str]) -> TargetPolicy {
     TargetPolicy {
+        template: rollout::template::TemplateSource::Live,
+        configuration: rollout::template::ConfigurationTrigger::Manual,
         resources: TargetResources {
             platform: Platform::EcsPair(EcsPair {
                 cluster: "arn:aws:ecs:eu-central-1:123456789012:cluster/main".to_owned(),

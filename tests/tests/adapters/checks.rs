@@ -94,31 +94,112 @@ pub(crate) async fn a_missing_group_is_added_only_by_a_rollback(fixture: &PairFi
     assert_eq!((rule.weights, rule.has_both_groups), (ALL_BLUE, true));
 }
 
+/// The effect that registers a copy of `template` with this image, in this family; none: in that of `template`.
+fn register(template: &str, image: &str, family: Option<&str>) -> Effect {
+    let (template, image) = (template.to_owned(), image.to_owned());
+    Effect::RegisterVersion { template, image, family: family.map(str::to_owned) }
+}
+
+/// Registers twice in a row, and answers the ARN of what the first time has made.
+async fn registered_once(fixture: &PairFixture, effect: &Effect) -> String {
+    let [first, second] = fixture.perform_twice(effect).await;
+    let Outcome::Registered { version, reused: false } = first else { panic!("{first:?}") };
+    assert_eq!(second, Outcome::Registered { version: version.clone(), reused: true });
+    version
+}
+
+/// A task definition and its tags, but for what differs between any two revisions.
+fn described(fixture: &PairFixture, arn: &str) -> Value {
+    let mut answer = fixture.ecs("DescribeTaskDefinition", &json!({"taskDefinition": arn, "include": ["TAGS"]}));
+    let fields = answer["taskDefinition"].as_object_mut().expect("a task definition");
+    fields.retain(|name, _| !["taskDefinitionArn", "revision", "registeredAt"].contains(&name.as_str()));
+    json!({"taskDefinition": answer["taskDefinition"], "tags": answer["tags"]})
+}
+
 pub(crate) async fn a_task_definition_is_copied_once(fixture: &PairFixture) {
-    let register =
-        |image: &str| Effect::RegisterVersion { template: fixture.task_definition.clone(), image: image.to_owned() };
-    let [first, second] = fixture.perform_twice(&register(NEW_IMAGE)).await;
-    let Outcome::Registered { version: new, reused: false } = first else { panic!("{first:?}") };
-    assert_eq!(second, Outcome::Registered { version: new.clone(), reused: true });
+    let new = registered_once(fixture, &register(&fixture.task_definition, NEW_IMAGE, None)).await;
+    assert_ne!(new, fixture.task_definition);
+    let mut expected = described(fixture, &fixture.task_definition);
+    expected["taskDefinition"]["containerDefinitions"][0]["image"] = NEW_IMAGE.into();
+    assert_eq!(described(fixture, &new), expected);
 
-    let described =
-        |arn: &str| fixture.ecs("DescribeTaskDefinition", &json!({"taskDefinition": arn, "include": ["TAGS"]}));
-    let (mut old, mut new) = (described(&fixture.task_definition), described(&new));
-    assert_eq!(old["tags"], new["tags"]);
-    assert_ne!(old["taskDefinition"]["revision"], new["taskDefinition"]["revision"]);
-    for described in [&mut old, &mut new] {
-        let fields = described["taskDefinition"].as_object_mut().expect("a task definition");
-        fields.retain(|name, _| !["taskDefinitionArn", "revision", "registeredAt"].contains(&name.as_str()));
-    }
-    old["taskDefinition"]["containerDefinitions"][0]["image"] = NEW_IMAGE.into();
-    assert_eq!(old["taskDefinition"], new["taskDefinition"]);
-
-    let same = fixture.cloud.perform(&fixture.resources, &register("registry.example.com/shop/api@sha256:old")).await;
+    let old = register(&fixture.task_definition, "registry.example.com/shop/api@sha256:old", None);
+    let same = fixture.cloud.perform(&fixture.resources, &old).await;
     assert_eq!(same, Outcome::Registered { version: fixture.task_definition.clone(), reused: true });
 }
 
+pub(crate) async fn the_newest_template_is_read_with_its_changes(fixture: &PairFixture) {
+    let family = fixture.template_family();
+    for _ in 0..10 {
+        fixture.register_template(&family, |document| document["cpu"] = "512".into());
+    }
+    let newest = fixture.register_template(&family, |document| {
+        document["cpu"] = "1024".into();
+        let containers = &mut document["containerDefinitions"];
+        containers[0]["image"] = "registry.example.com/shop/api:placeholder".into();
+        containers[0]["environment"] = json!([{"name": "LEVEL", "value": "debug"}, {"name": "MODE", "value": "test"}]);
+        containers[0]["secrets"][0]["valueFrom"] = "arn:aws:ssm:eu-central-1:123456789012:parameter/q".into();
+        containers[1]["image"] = "registry.example.com/proxy:2".into();
+    });
+    // The name of the other family begins with that of this one.
+    fixture.register_template(&format!("{family}-switchback"), |document| document["cpu"] = "4096".into());
+    let reading = fixture.template(&family).await;
+    let template = known(&reading);
+    assert_eq!(template.version, newest);
+    let shown = template.changes.iter().map(|change| {
+        let [before, after] = [&change.before, &change.after].map(|value| value.as_deref().unwrap_or("none"));
+        format!("{}: {before} to {after}", change.field)
+    });
+    let secret = |name: &str| format!("arn:aws:ssm:eu-central-1:123456789012:parameter/{name}");
+    let expected = [
+        "container api: environment LEVEL: none to debug".to_owned(),
+        "container api: environment MODE: live to test".to_owned(),
+        format!("container api: secrets PASSWORD: {} to {}", secret("p"), secret("q")),
+        "container proxy: image: registry.example.com/proxy:1 to registry.example.com/proxy:2".to_owned(),
+        "cpu: 256 to 1024".to_owned(),
+    ];
+    assert_eq!(shown.collect::<Vec<_>>(), expected);
+    assert_eq!(template.more, 0);
+
+    let without_live = fixture.cloud.template(&fixture.resources, &family, None).await;
+    assert!(known(&without_live).is_unchanged(), "{without_live:?}");
+    assert_eq!(known(&without_live).version, newest);
+}
+
+pub(crate) async fn a_version_in_another_family_is_registered_once(fixture: &PairFixture) {
+    let family = fixture.template_family();
+    let versions = format!("{family}-switchback");
+    // It has the image already, and is not the version for all that.
+    let template = fixture.register_template(&family, |document| {
+        document["containerDefinitions"][0]["image"] = NEW_IMAGE.into();
+    });
+    let version = registered_once(fixture, &register(&template, NEW_IMAGE, Some(&versions))).await;
+    let mut expected = described(fixture, &template);
+    expected["taskDefinition"]["family"] = versions.as_str().into();
+    assert_eq!(described(fixture, &version), expected);
+    assert_eq!(known(&fixture.template(&family).await).version, template, "no version is taken for a template");
+
+    // What a rollback returns to stays in its family.
+    let again = fixture.cloud.perform(&fixture.resources, &register(&version, NEW_IMAGE, None)).await;
+    assert_eq!(again, Outcome::Registered { version, reused: true });
+}
+
+pub(crate) async fn a_family_without_a_usable_template_is_unknown(fixture: &PairFixture) {
+    let family = fixture.template_family();
+    let unknown = async || match fixture.template(&family).await {
+        Reading::Unknown(reason) => reason,
+        Reading::Known(template) => panic!("{template:?}"),
+    };
+    let reason = unknown().await;
+    assert!(reason.starts_with(&format!("the family {family} has no active task definition: ")), "{reason}");
+    fixture.register_template(&family, |document| document["containerDefinitions"][0]["name"] = "web".into());
+    let reason = unknown().await;
+    let expected = format!("the newest template {family}:1 has no container api: it has web, proxy");
+    assert_eq!(reason, expected);
+}
+
 pub(crate) async fn an_unknown_container_is_refused(fixture: &PairFixture) {
-    let effect = Effect::RegisterVersion { template: fixture.task_definition.clone(), image: NEW_IMAGE.to_owned() };
+    let effect = register(&fixture.task_definition, NEW_IMAGE, None);
     let mut resources = fixture.resources.clone();
     tests::pair_of(&mut resources).container = "web".to_owned();
     let outcome = fixture.cloud.perform(&resources, &effect).await;
@@ -127,7 +208,7 @@ pub(crate) async fn an_unknown_container_is_refused(fixture: &PairFixture) {
 }
 
 pub(crate) async fn a_service_is_updated(fixture: &PairFixture) {
-    let effect = Effect::RegisterVersion { template: fixture.task_definition.clone(), image: NEW_IMAGE.to_owned() };
+    let effect = register(&fixture.task_definition, NEW_IMAGE, None);
     let registered = fixture.cloud.perform(&fixture.resources, &effect).await;
     let Outcome::Registered { version: task_definition, .. } = registered else { panic!("{registered:?}") };
     let before = fixture.service(Slot::Green);

@@ -5,6 +5,7 @@ use aws::cloud::AwsCloud;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use engine::Cloud as _;
+use rollout::template::TemplateReading;
 use rollout::{EcsServiceName, Effect, ObservationPlan, Outcome, Reading, Slot, Snapshot, TargetResources};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -109,6 +110,24 @@ impl PairFixture {
     /// What ECS has, as JSON.
     pub(crate) fn ecs(&self, operation: &str, parameters: &Value) -> Value {
         ecs(&self.raw, operation, parameters)
+    }
+
+    /// Registers a task definition like that of the services in this family, with this change, and answers its ARN.
+    pub(crate) fn register_template(&self, family: &str, change: impl FnOnce(&mut Value)) -> String {
+        let mut document = task_definition(family);
+        change(&mut document);
+        let registered = self.ecs("RegisterTaskDefinition", &document);
+        registered["taskDefinition"]["taskDefinitionArn"].as_str().expect("an ARN").to_owned()
+    }
+
+    /// A family of its own for this place.
+    pub(crate) fn template_family(&self) -> String {
+        format!("{}-template", self.ecs_service(Slot::Blue).cluster)
+    }
+
+    /// The newest template of this family, compared with the services' task definition.
+    pub(crate) async fn template(&self, family: &str) -> Reading<TemplateReading> {
+        self.cloud.template(&self.resources, family, Some(&self.task_definition)).await
     }
 
     /// The name of a side's service.

@@ -5,6 +5,7 @@ mod faults;
 mod hooks;
 mod legs;
 mod sides;
+mod templates;
 mod writes;
 
 use rollout::snapshot::Weights;

@@ -14,7 +14,7 @@ use garbage::proptest::prelude::*;
 use garbage::proptest::sample::{Index, select};
 use rollout::effect::HookPayload;
 use rollout::snapshot::Weights;
-use rollout::{Effect, ObservationPlan, Outcome, Slot, TargetResources};
+use rollout::{Effect, ObservationPlan, Outcome, Reading, Slot, TargetResources};
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -194,6 +194,7 @@ fn effects(task_definition: &str) -> Vec<Effect> {
         Effect::RegisterVersion {
             template: task_definition.to_owned(),
             image: "registry.example.com/shop/api@sha256:new".to_owned(),
+            family: Some("api-switchback".to_owned()),
         },
         Effect::InvokeHook { hook: hook.clone(), function: "smoke".to_owned(), run: run.clone(), payload },
         Effect::StartTask {
@@ -240,6 +241,10 @@ async fn run_case(
             let words = reason.chars().count();
             assert!((1..=max_length).contains(&words), "{words} characters say why not: {effect:?}");
         }
+    }
+    if let Reading::Unknown(reason) = cloud.template(&resources, "api", Some(&task_definition)).await {
+        let words = reason.chars().count();
+        assert!((1..=max_length).contains(&words), "{words} characters say why there is no template");
     }
 }
 

@@ -138,8 +138,8 @@ impl FrontFixture {
     pub(crate) async fn deploy_to_green(&self, behaviour: ImageBehaviour, desired: u32) -> String {
         const IMAGE: &str = "registry.example.com/shop/api@sha256:new";
         self.front.world().set_image(IMAGE, behaviour);
-        let effect =
-            Effect::RegisterVersion { template: self.fixture.task_definition.clone(), image: IMAGE.to_owned() };
+        let (template, image) = (self.fixture.task_definition.clone(), IMAGE.to_owned());
+        let effect = Effect::RegisterVersion { template, image, family: None };
         let outcome = self.perform(&effect).await;
         let Outcome::Registered { version: task_definition, .. } = outcome else { panic!("{outcome:?}") };
         let update = Effect::SetVersion { slot: Slot::Green, version: task_definition.clone(), desired };

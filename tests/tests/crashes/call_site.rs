@@ -1,23 +1,29 @@
 //! Where in a deployment a call is made, and what for: what a row of the table is about.
 
-use rollout::TargetState;
+use rollout::in_place::{self, InPlaceStage};
 use rollout::snapshot::Weights;
 use rollout::weighted::{Forward, ForwardStep, RollbackStep, WeightedStage};
+use rollout::{Slot, TargetState};
 use serde_json::Value;
-use simulation::world::PairNames;
 use std::fmt;
 use tests::front::Call;
+use tests::harness::scenario::WorldNames;
 
 /// What a pass reads at the same time to see where everything stands: one row, since none of it leaves anything behind.
-const OBSERVATION_CALLS: [&str; 8] = [
+const OBSERVATION_CALLS: [&str; 13] = [
     "autoscaling:DescribeScalableTargets",
     "cloudwatch:DescribeAlarms",
+    "ecs:DescribeServiceDeployments",
+    "ecs:DescribeServiceRevisions",
     "ecs:DescribeServices",
     "ecs:DescribeTasks",
+    "ecs:GetTaskProtection",
+    "ecs:ListServiceDeployments",
+    "ecs:ListTasks",
+    "elbv2:DescribeListeners",
     "elbv2:DescribeRules",
     "elbv2:DescribeTargetHealth",
     "dynamodb:Query",
-    "ecs:ListTasks",
 ];
 
 /// A call by what it is for: the same in every run.
@@ -32,7 +38,7 @@ pub(crate) struct CallSite {
 }
 
 impl CallSite {
-    pub(crate) fn of(call: &Call, stage: &str, names: &PairNames) -> Self {
+    pub(crate) fn of(call: &Call, stage: &str, names: &WorldNames) -> Self {
         let name = format!("{}:{}", call.service, call.operation);
         Self { stage: stage.to_owned(), purpose: purpose(call, names), call: name }
     }
@@ -65,22 +71,42 @@ pub(crate) fn stage_of(state: &TargetState) -> String {
     if let Some(step) = running.traffic_step() {
         name = format!("{name} {}", step + 1);
     }
-    let part = match running.weighted().map(|weighted| &weighted.at) {
-        Some(WeightedStage::Forward(Forward { step, .. })) => match step {
+    let of_sides = running.weighted().and_then(|weighted| part_of_sides(&weighted.at));
+    let part = of_sides.or_else(|| running.in_place().and_then(|in_place| part_in_place(&in_place.at)));
+    part.map_or_else(|| name.clone(), |part| format!("{name}, {part}"))
+}
+
+/// The part of a stage between two sides, where it has several.
+fn part_of_sides(at: &WeightedStage) -> Option<&'static str> {
+    match at {
+        WeightedStage::Forward(Forward { step, .. }) => match step {
             ForwardStep::Writing { .. } => Some("writing"),
             ForwardStep::Holding { .. } => Some("holding"),
             ForwardStep::Draining { .. } => Some("draining"),
             _ => None,
         },
-        Some(WeightedStage::Retiring(_)) => Some("scaling down"),
-        Some(WeightedStage::RollingBack(rollback)) => Some(match rollback.step {
+        WeightedStage::Retiring(_) => Some("scaling down"),
+        WeightedStage::RollingBack(rollback) => Some(match rollback.step {
             RollbackStep::RestoringWeights { .. } => "weights back",
             RollbackStep::Draining { .. } => "draining",
             RollbackStep::ScalingDownCandidate => "candidate down",
         }),
         _ => None,
-    };
-    part.map_or_else(|| name.clone(), |part| format!("{name}, {part}"))
+    }
+}
+
+/// The part of a stage in place, where it has several; otherwise what tells a stage that a pair has as well from the
+/// pair's: its calls are others.
+fn part_in_place(at: &InPlaceStage) -> Option<&'static str> {
+    match at {
+        InPlaceStage::Forward(in_place::Forward { step: in_place::ForwardStep::Replacing { .. }, .. }) => None,
+        InPlaceStage::Registering(_) | InPlaceStage::Forward(_) => Some("in place"),
+        InPlaceStage::RollingBack(rollback) => Some(match rollback.step {
+            in_place::RollbackStep::Setting { .. } => "setting",
+            in_place::RollbackStep::Registering => "registering",
+            in_place::RollbackStep::Replacing => "replacing",
+        }),
+    }
 }
 
 /// The state that a transaction writes, if it writes one.
@@ -90,7 +116,7 @@ pub(crate) fn state_in(call: &Call) -> Option<TargetState> {
     serde_json::from_str(state.as_str()?).ok()
 }
 
-fn purpose(call: &Call, names: &PairNames) -> String {
+fn purpose(call: &Call, names: &WorldNames) -> String {
     let text = |pointer: &str| call.parameter(pointer).and_then(Value::as_str).unwrap_or_default();
     let number = |pointer: &str| call.parameter(pointer).map(Value::to_string).unwrap_or_default();
     match (call.service.as_str(), call.operation.as_str()) {
@@ -115,6 +141,9 @@ fn purpose(call: &Call, names: &PairNames) -> String {
         },
         ("ecs", "UpdateService") => {
             let definition = text("/taskDefinition").rsplit('/').next().unwrap_or_default();
+            if call.parameter("/desiredCount").is_none() {
+                return format!("{}: {definition} in place of what runs", text("/service"));
+            }
             let runs = if definition.is_empty() { String::new() } else { format!(" of {definition}") };
             format!("{}: {} tasks{runs}", side(text("/service")), number("/desiredCount"))
         }
@@ -125,10 +154,15 @@ fn purpose(call: &Call, names: &PairNames) -> String {
             format!("{}: {min} to {max}{suspended}", side(text("/ResourceId")))
         }
         ("elbv2", "ModifyRule") => {
-            let rule = if text("/RuleArn") == names.rule { "traffic" } else { "test rule" };
-            format!("{rule} {}", weights(call, names))
+            let is_traffic = names.pair().is_some_and(|pair| pair.rule == text("/RuleArn"));
+            format!("{} {}", if is_traffic { "traffic" } else { "test rule" }, weights(call, names))
         }
-        ("elbv2", "DescribeTargetHealth") => format!("health of {}", side(text("/TargetGroupArn"))),
+        ("elbv2", "ModifyListener") => format!("internal traffic {}", weights(call, names)),
+        ("elbv2", "DescribeTargetHealth") => {
+            let group = text("/TargetGroupArn");
+            let internal = if group.contains("-internal-") { ", internal" } else { "" };
+            format!("health of {}{internal}", side(group))
+        }
         ("ecs", "RunTask") => "the migration".to_owned(),
         ("ecs", "RegisterTaskDefinition") => "the same with the new image".to_owned(),
         ("ecs", "DescribeTaskDefinition") => "what it is to be like".to_owned(),
@@ -166,14 +200,16 @@ fn side(name: &str) -> &'static str {
     }
 }
 
-fn weights(call: &Call, names: &PairNames) -> String {
+fn weights(call: &Call, names: &WorldNames) -> String {
     let mut weights = Weights { blue: 0, green: 0 };
-    let groups = call.parameter("/Actions/0/ForwardConfig/TargetGroups").and_then(Value::as_array);
+    let actions = call.parameter("/Actions").or_else(|| call.parameter("/DefaultActions"));
+    let groups = actions.and_then(|actions| actions.pointer("/0/ForwardConfig/TargetGroups")).and_then(Value::as_array);
     for group in groups.into_iter().flatten() {
         let weight = group["Weight"].as_str().and_then(|weight| weight.parse().ok()).unwrap_or_default();
-        match group["TargetGroupArn"].as_str() {
-            Some(arn) if arn == names.blue_group => weights.blue = weight,
-            _ => weights.green = weight,
+        match names.side_of_group(group["TargetGroupArn"].as_str().unwrap_or_default()) {
+            Some(Slot::Blue) => weights.blue = weight,
+            Some(Slot::Green) => weights.green = weight,
+            None => {}
         }
     }
     format!("{}/{}", weights.blue, weights.green)

@@ -4,12 +4,12 @@ use super::call_site::{CallSite, stage_of, state_in};
 use super::scenario::Scenario;
 use rollout::TargetState;
 use serde_json::{Value, json};
-use simulation::world::PairNames;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tests::front::{Answer, AwsError, Call, CallInterceptor, FaultKind};
 use tests::harness::lambda::Sandbox;
+use tests::harness::scenario::WorldNames;
 use tests::harness::wakes::Queue;
 
 /// What is done to the driver at a call.
@@ -55,7 +55,7 @@ pub(crate) struct FaultPoint {
 #[derive(Debug)]
 pub(crate) struct FaultInjector {
     queue: Arc<Queue>,
-    names: PairNames,
+    names: WorldNames,
     scenario: Scenario,
     fault_point: Option<FaultPoint>,
     observed: Mutex<Observed>,
@@ -89,7 +89,7 @@ struct TriggeredFault {
 impl FaultInjector {
     pub(crate) fn new(
         queue: Arc<Queue>,
-        names: PairNames,
+        names: WorldNames,
         scenario: Scenario,
         fault_point: Option<FaultPoint>,
     ) -> Self {
@@ -126,11 +126,11 @@ impl FaultInjector {
         self.observed().triggered.as_ref().map(|triggered| triggered.recovered_after)
     }
 
-    /// True once: the alarm of the rollback is due.
+    /// True once: the alarm of a rollback is due.
     pub(crate) fn alarm_is_due(&self) -> bool {
+        let Some(stage) = self.scenario.alarm_stage() else { return false };
         let mut observed = self.observed();
-        let due =
-            self.scenario == Scenario::Rollback && !observed.alarm_fired && observed.stage() == "shifting 1, holding";
+        let due = !observed.alarm_fired && observed.stage() == stage;
         observed.alarm_fired |= due;
         due
     }

@@ -4,13 +4,14 @@ use aws::ledger::DynamoLedger;
 use engine::{Commands as _, LeaseId, LeaseOutcome, LeaseRequest, Leases as _, Targets as _};
 use rollout::{Fact, Seconds, Slot, TargetId};
 use serde_json::{Value, json};
-use simulation::world::balancer::{ActionKind, HealthState};
+use simulation::world::balancer::{ActionKind, ListenerAction};
 use simulation::world::ecs::ListTasks;
 use simulation::world::scaling::DescribeScalableTargets;
 use simulation::world::{PairNames, World};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use tests::front::Front;
+use tests::harness::scenario::{LiveWorkload, WorldNames, healthy_targets};
 use tests::harness::wakes::Queue;
 use tests::harness::{HarnessError, now};
 
@@ -22,10 +23,14 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) struct FinalState {
     /// Verdict and reason of the one deployment.
     pub(crate) record: Value,
-    /// Weights of the traffic rule and of the test rule, blue before green.
-    pub(crate) weights: [(i64, i64); 2],
-    /// Of each side: tasks wanted, tasks that run, healthy targets, image.
-    pub(crate) sides: [(u32, u32, usize, String); 2],
+    /// Weights of the traffic rule, of the test rule and of the internal listener, if there is one, blue before green.
+    /// Empty where there are no sides.
+    pub(crate) weights: Vec<(i64, i64)>,
+    /// Of each side: tasks wanted, tasks that run, healthy targets behind the balancer with the fewest, image. Empty
+    /// where there are no sides.
+    pub(crate) sides: Vec<(u32, u32, usize, String)>,
+    /// What runs where there are no sides: version, image, tasks wanted and tasks that run.
+    pub(crate) workload: Option<LiveWorkload>,
     /// Of each side: lowest and highest desired count, and whether anything is suspended.
     pub(crate) autoscaling: Vec<(u32, u32, bool)>,
     /// Revisions of the task definition.
@@ -47,7 +52,7 @@ pub(crate) struct FinalState {
 impl FinalState {
     pub(crate) async fn of(
         front: &Front,
-        names: &PairNames,
+        names: &WorldNames,
         ledger: &DynamoLedger,
         target: &TargetId,
         queue: &Queue,
@@ -91,14 +96,15 @@ impl FinalState {
         let runs = front.log().of("ecs", "RunTask").filter_map(|call| text(&call.parameters, "startedBy")).collect();
         Ok(Self {
             record: record.unwrap_or_default(),
-            weights: [&names.rule, &names.test_rule].map(|rule| weights(&mut world, names, rule)),
-            sides: [Slot::Blue, Slot::Green].map(|slot| side(&mut world, names, slot)),
+            weights: all_weights(&mut world, names),
+            sides: sides(&mut world, names),
+            workload: names.in_place().and_then(|names| LiveWorkload::read(&mut world, names)),
             autoscaling: autoscaling(&mut world),
             definitions: world
                 .as_third_party(|world| world.list_task_definitions(None, false))
                 .unwrap_or_default()
                 .len(),
-            hook_tasks: hook_tasks(&mut world, names, runs),
+            hook_tasks: hook_tasks(&mut world, names.cluster(), runs),
             hook_runs,
             lost,
             facts: journal.iter().filter_map(|entry| without_timing(&entry.fact)).collect(),
@@ -122,6 +128,7 @@ impl FinalState {
         compare("record", self.record.to_string(), other.record.to_string());
         compare("weights", format!("{:?}", self.weights), format!("{:?}", other.weights));
         compare("sides", format!("{:?}", self.sides), format!("{:?}", other.sides));
+        compare("workload", format!("{:?}", self.workload), format!("{:?}", other.workload));
         compare("autoscaling", format!("{:?}", self.autoscaling), format!("{:?}", other.autoscaling));
         compare("task definitions", self.definitions.to_string(), other.definitions.to_string());
         compare("tasks of hooks", self.hook_tasks.to_string(), other.hook_tasks.to_string());
@@ -156,25 +163,55 @@ fn without_timing(fact: &Fact) -> Option<Value> {
     Some(value)
 }
 
-fn is_settled(world: &mut World, names: &PairNames) -> bool {
-    Slot::BOTH.into_iter().all(|slot| {
-        let (desired, running, healthy, _) = side(world, names, slot);
-        desired == running && healthy == running as usize
-    })
+fn is_settled(world: &mut World, names: &WorldNames) -> bool {
+    let sides_are_settled = sides(world, names)
+        .iter()
+        .all(|(desired, running, healthy, _)| desired == running && *healthy == *running as usize);
+    let workload = names.in_place().map(|names| LiveWorkload::read(world, names));
+    sides_are_settled && workload.is_none_or(|workload| workload.is_some_and(|workload| workload.is_replaced()))
 }
 
-fn weights(world: &mut World, names: &PairNames, rule: &String) -> (i64, i64) {
-    let rules =
-        world.as_third_party(|world| world.describe_rules(None, std::slice::from_ref(rule))).unwrap_or_default();
+/// The weights of everything that splits traffic between the sides, testers' traffic included.
+fn all_weights(world: &mut World, names: &WorldNames) -> Vec<(i64, i64)> {
+    let Some(pair) = names.pair() else { return Vec::new() };
+    let internal = pair.internal.iter().flat_map(|leg| &leg.rules);
+    [&pair.rule, &pair.test_rule].into_iter().chain(internal).map(|arn| weights(world, names, arn)).collect()
+}
+
+/// The weights of a rule, or of a listener's default action.
+fn weights(world: &mut World, names: &WorldNames, arn: &String) -> (i64, i64) {
     let mut weights = (-1, -1);
-    for action in rules.iter().flat_map(|rule| &rule.actions) {
+    for action in actions(world, arn) {
         let ActionKind::Forward(forward) = &action.what else { continue };
         for group in &forward.target_groups {
             let weight = group.weight.unwrap_or(1);
-            if group.arn == names.blue_group { weights.0 = weight } else { weights.1 = weight }
+            match names.side_of_group(&group.arn) {
+                Some(Slot::Blue) => weights.0 = weight,
+                Some(Slot::Green) => weights.1 = weight,
+                None => {}
+            }
         }
     }
     weights
+}
+
+fn actions(world: &mut World, arn: &String) -> Vec<ListenerAction> {
+    let asked = std::slice::from_ref(arn);
+    world.as_third_party(|world| match arn.contains(":listener-rule/") {
+        true => {
+            let rules = world.describe_rules(None, asked).unwrap_or_default();
+            rules.into_iter().flat_map(|rule| rule.actions).collect()
+        }
+        false => {
+            let listeners = world.describe_listeners(None, asked).unwrap_or_default();
+            listeners.into_iter().flat_map(|listener| listener.default_actions).collect()
+        }
+    })
+}
+
+fn sides(world: &mut World, names: &WorldNames) -> Vec<(u32, u32, usize, String)> {
+    let Some(pair) = names.pair() else { return Vec::new() };
+    Slot::BOTH.into_iter().map(|slot| side(world, pair, slot)).collect()
 }
 
 fn side(world: &mut World, names: &PairNames, slot: Slot) -> (u32, u32, usize, String) {
@@ -182,14 +219,15 @@ fn side(world: &mut World, names: &PairNames, slot: Slot) -> (u32, u32, usize, S
         Slot::Blue => (&names.blue, &names.blue_group),
         Slot::Green => (&names.green, &names.green_group),
     };
+    let internal = names.internal.as_ref().map(|leg| leg.target_group(slot));
+    let groups = [group.as_str()].into_iter().chain(internal);
+    let healthy = groups.map(|group| healthy_targets(world, group)).min().unwrap_or_default();
     world.as_third_party(|world| {
         let described = world.describe_services(&names.cluster, std::slice::from_ref(service));
         let service = described.ok().and_then(|(services, _)| services.into_iter().next());
         let Some(service) = service else { return (0, 0, 0, "gone".to_owned()) };
         let definition = world.describe_task_definition(&service.task_definition).ok();
         let image = definition.and_then(|definition| definition.image("app").map(str::to_owned)).unwrap_or_default();
-        let targets = world.describe_target_health(group).unwrap_or_default();
-        let healthy = targets.iter().filter(|target| target.state == HealthState::Healthy).count();
         (service.desired_count, service.running_count, healthy, image)
     })
 }
@@ -206,12 +244,12 @@ fn autoscaling(world: &mut World) -> Vec<(u32, u32, bool)> {
 }
 
 /// Tasks that were started for these runs, ended ones included.
-fn hook_tasks(world: &mut World, names: &PairNames, runs: BTreeSet<String>) -> usize {
+fn hook_tasks(world: &mut World, cluster: &str, runs: BTreeSet<String>) -> usize {
     let mut tasks = BTreeSet::new();
     for run in runs {
         for status in ["RUNNING", "STOPPED"] {
             let request = ListTasks {
-                cluster: names.cluster.clone(),
+                cluster: cluster.to_owned(),
                 family: None,
                 service_name: None,
                 started_by: Some(run.clone()),

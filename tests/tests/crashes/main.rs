@@ -1,9 +1,10 @@
 //! A crash at every AWS call, on the wire.
 //!
 //! `cargo crash-table` kills the real `rollout-driver` before and after every AWS call of a whole rollout and of a whole
-//! rollback, loses answers, throttles, and writes `tests/crashes.md`. It fails where a run does not end as the undisturbed
-//! one does. `CRASH=part-of-a-row,another` runs only those rows, and `CRASH=open` what has no run yet or did not end well; all
-//! else stays as it is. `CRASHES_AT_ONCE` says how many run side by side. The usual run of the suite looks whether the table still fits what the driver calls, and runs a
+//! rollback, of a pair and of a worker whose version is replaced in place, loses answers, throttles, and writes
+//! `tests/crashes.md`. It fails where a run does not end as the undisturbed one does. `CRASH=part-of-a-row,another` runs only
+//! those rows, and `CRASH=open` what has no run yet or did not end well; all else stays as it is. `CRASHES_AT_ONCE` says how
+//! many run side by side. The usual run of the suite looks whether the table still fits what the driver calls, and runs a
 //! few of its rows again.
 
 mod call_site;
@@ -34,13 +35,15 @@ const TRIES: usize = 3;
 const TAKEOVER_MARGIN: Duration = Duration::from_secs(25);
 
 /// The rows that the usual run of the suite runs again, by how they begin, and their faults.
-const SAMPLE: [(&str, CallFault); 6] = [
+const SAMPLE: [(&str, CallFault); 8] = [
     ("| preflight | `dynamodb:TransactWriteItems` |", CallFault::KilledAfter),
     ("| registering | `ecs:RegisterTaskDefinition` |", CallFault::KilledAfter),
     ("| before traffic | `ecs:RunTask` |", CallFault::KilledAfter),
     ("| shifting 1, writing | `elbv2:ModifyRule` |", CallFault::KilledAfter),
     ("| shifting 1, holding | `dynamodb:UpdateItem` |", CallFault::AnswerLost),
     ("| rolling back, weights back | `elbv2:ModifyRule` |", CallFault::KilledBefore),
+    ("| replacing | `ecs:UpdateService` |", CallFault::KilledAfter),
+    ("| rolling back, setting | `ecs:UpdateService` |", CallFault::KilledBefore),
 ];
 
 fn expect_ok<T>(outcome: Result<T, HarnessError>) -> T {

@@ -135,7 +135,7 @@ impl Lab {
         let at = now();
         ledger.apply(&setup.policy, "", at, "the tests").await.map_err(|error| to_failure(&error))?;
         ledger.put_release(&release).await.map_err(|error| to_failure(&error))?;
-        let push = Command::push(target.clone(), &release, &names.repository, at);
+        let push = Command::push(target.clone(), &release, names.repository(), at);
         ledger.put_command(&push).await.map_err(|error| to_failure(&error))?;
 
         let queue = Arc::new(Queue::new(QueueSettings { visibility: limits.visibility, max_receives: MAX_RECEIVES }));

@@ -101,7 +101,7 @@ fault itself), hooks run once, people notified once, no request lost, nothing he
 - A call that is made again for the same purpose in the same stage is one row; the fault hits the first one, and `times` says
   how many there were. What is read at once to see where everything stands is one row, a *look*: the kill is in the midst of
   it, and answers are lost, or throttled, for each of its calls. Up to the alarm the rollback is the rollout: what is the same is
-  not repeated.
+  not repeated, and neither is what is called behind one load balancer as behind two.
 - Nobody helps: no sweep, and from the fault until the deployment goes on every event is lost. It heals by its own wakes.
   The driver's time-out is {time_out} s here, and a message that is looked at comes again after {visibility} s; in
   `template.yaml` it is 60 s and 360 s. A pass that was about to act has scheduled a takeover, which comes when the time-out and 5 s

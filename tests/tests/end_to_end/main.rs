@@ -7,6 +7,7 @@
 
 mod edits;
 mod hooks;
+mod in_place;
 mod people;
 mod pushes;
 mod releases;
@@ -27,7 +28,8 @@ const ALL_GREEN: Weights = Weights { blue: 0, green: 100 };
 const LONG_HOLD: &str = "{steps: [{traffic: 50%, hold: 60s}, {traffic: 100%}], bake: 2s, keep_warm: 0, drain: 1s}";
 
 fn main() {
-    let tests = [releases::TESTS, pushes::TESTS, edits::TESTS, rollbacks::TESTS, hooks::TESTS, people::TESTS];
+    let tests =
+        [releases::TESTS, pushes::TESTS, edits::TESTS, rollbacks::TESTS, hooks::TESTS, people::TESTS, in_place::TESTS];
     run(Suite::Rollouts, &tests.concat())
 }
 

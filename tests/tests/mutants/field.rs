@@ -29,7 +29,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         defect: "the old side is taken down before the balancer's nodes know that it has no traffic",
         met: "argo-rollouts#3333",
         file: "shared/rollout/src/decide/forward.rs",
-        text: "        let until = policy.strategy.drain.after(self.context.now);",
+        text: "        let until = drain(self.deployment, self.snapshot).after(self.context.now);",
         instead: "        let until = self.context.now;",
         caught_by: Decisions,
     },

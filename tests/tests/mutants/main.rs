@@ -8,6 +8,7 @@
 
 mod field;
 mod plant;
+mod platforms;
 mod promotion;
 
 use std::collections::BTreeSet;
@@ -94,7 +95,7 @@ impl Suite {
 
 /// All of them: what users of others have met, then what promotion and its gates could do.
 fn mutants() -> impl Iterator<Item = &'static Mutant> {
-    field::MUTANTS.iter().chain(promotion::MUTANTS)
+    field::MUTANTS.iter().chain(promotion::MUTANTS).chain(platforms::MUTANTS)
 }
 
 /// The project's root folder.

@@ -87,6 +87,7 @@ fn problems(policy: &Policy, target: &str, alarms: AlarmsByName) -> Vec<Finding>
     let pair = InspectedPair { blue: side(), green: side(), rules: BTreeMap::new(), others: unread() };
     let seen = InspectionResult {
         platform: InspectedPlatform::EcsPair(Box::new(pair)),
+        template: unread(),
         alarms: Reading::Known(alarms),
         repository: unread(),
         concurrency: unread(),

@@ -112,12 +112,40 @@ impl<L: RequestLedger, D: WakeQueue, K: Clock> CommandService<'_, L, D, K> {
         if !request.despite_alarms.is_empty() {
             validate_required_reason(reason, "deploying despite a firing alarm")?;
         }
-        let release = self.release(&target.application, &target.service, &request.release).await?;
-        let options = options(Lane::Asked, request.forward_only, &release);
+        if request.configuration && applied.policy.template.family().is_none() {
+            let why = format!("version {} of the policy of {target} names no family of templates", applied.version);
+            let message =
+                format!("{why}: a version is the live one with another image. Write `template: {{family: NAME}}`");
+            return Err(Refusal::request("no_template", message));
+        }
+        if request.first == Some(0) {
+            return Err(Refusal::request("no_tasks", "a first deployment starts at least 1 task: `first` is 0"));
+        }
+        let release = match request.release.as_str() {
+            "" if request.configuration => self.stable_release(target).await?,
+            wanted => self.release(&target.application, &target.service, wanted).await?,
+        };
+        let options = DeployOptions {
+            configuration: request.configuration,
+            first: request.first,
+            ..options(Lane::Asked, request.forward_only, &release)
+        };
         let overrides = Overrides { firing_alarms: request.despite_alarms.clone() };
         let gate_context = gate_context::load(self.ledger, target, &applied, &options).await;
         let request = ReleaseRequest { target, what: "deploy", reason, request_key: request.request.as_deref(), actor };
         self.request_release(request, applied, release, overrides, options, &gate_context).await
+    }
+
+    /// The release that is stable at a target.
+    async fn stable_release(&self, target: &TargetId) -> Result<Release, Refusal> {
+        let stable = self.state(target).await?.stable.and_then(|stable| stable.release);
+        match stable {
+            Some(stable) => self.release(&target.application, &target.service, stable.id.digest.as_str()).await,
+            None => {
+                let message = format!("{target} has no stable release that Switchback has deployed: name a release");
+                Err(Refusal::request("nothing_stable", message))
+            }
+        }
     }
 
     /// Requests deployment of a release that the upstream environments have verified; without a name, the newest of them.
@@ -414,5 +442,5 @@ impl<L: ApprovalLedger, D: WakeQueue, K: Clock> CommandService<'_, L, D, K> {
 }
 
 pub(super) fn options(lane: Lane, forward_only: bool, release: &Release) -> DeployOptions {
-    DeployOptions { lane, forward_only, train: None, pushed_at: Some(release.pushed_at) }
+    DeployOptions { lane, forward_only, pushed_at: Some(release.pushed_at), ..DeployOptions::default() }
 }

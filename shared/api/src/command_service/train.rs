@@ -192,6 +192,6 @@ fn existing_train<'s>(state: &'s TargetState, id: &str) -> Option<&'s Train> {
 fn already_deployed(candidate: &ProposedDeployment) -> bool {
     let state = &candidate.state;
     let stable = state.stable.as_ref().and_then(|stable| stable.release.as_ref());
-    let is_idle = state.running.is_none() && state.queued.is_empty() && state.drift().is_none();
+    let is_idle = state.running.is_none() && state.queued.is_empty() && !state.needs_repair();
     is_idle && stable.is_some_and(|stable| stable.id == candidate.release.id)
 }

@@ -102,8 +102,9 @@ impl<L: Administration + RequestLedger, C: Cloud, D: WakeQueue, K: Clock> Operat
             },
         };
         let images = gate_context::images(self.cloud, [(&release.id.digest, release.image.as_str())].into()).await;
-        let gate_context = GateContext { images, ..gate_context };
         let state = command_service.state(target).await?;
+        let template = gate_context::template(self.cloud, &applied.policy, &state).await;
+        let gate_context = GateContext { images, template, ..gate_context };
         let now = self.clock.now();
         let instruction = Instruction::Deploy {
             release: release.id.clone(),

@@ -170,7 +170,7 @@ impl<L: RequestLedger, D: WakeQueue, K: Clock> Workflows<'_, L, D, K> {
         let stable = state.stable.as_ref().and_then(|stable| stable.release.as_ref());
         let already_deployed = state.running.is_none()
             && state.queued.is_empty()
-            && state.drift().is_none()
+            && !state.needs_repair()
             && stable.is_some_and(|stable| stable.id.digest == digest)
             && self.ledger.commands(&target).await?.is_empty();
         Ok(Member { target, digest, already_deployed })

@@ -34,6 +34,7 @@ fn service_of<'a>(platform: &'a Platform, effect: &Effect) -> Option<EcsServiceN
             platform.ecs_service(Some(*slot))
         }
         Effect::ReplaceVersion { .. } => platform.ecs_service(None),
+        Effect::StartFirst { slot, .. } | Effect::StopFirst { slot } => platform.ecs_service(*slot),
         Effect::StartTask { template, .. } => platform.ecs_service(*template),
         Effect::SetWeights { .. } | Effect::SetTestRules { .. } | Effect::InvokeHook { .. } => None,
     }
@@ -45,13 +46,17 @@ impl AwsCloud {
         let Some(service) = service_of(platform, effect) else { return unfit(platform, effect) };
         // Boxed for the same reason as the calls of `perform`.
         let performed: Pin<Box<dyn Future<Output = Outcome> + Send + '_>> = match effect {
-            Effect::RegisterVersion { template, image } => {
-                Box::pin(self.register_task_definition(template, service.container, image))
+            Effect::RegisterVersion { template, image, family } => {
+                Box::pin(self.register_task_definition(template, service.container, image, family.as_deref()))
             }
             Effect::SetVersion { version, desired, .. } => {
                 Box::pin(self.update_service(service, Some(version), Some(*desired)))
             }
             Effect::ReplaceVersion { version } => Box::pin(self.update_service(service, Some(version), None)),
+            Effect::StartFirst { version, count, .. } => {
+                Box::pin(self.update_service(service, Some(version), Some(*count)))
+            }
+            Effect::StopFirst { .. } => Box::pin(self.update_service(service, None, Some(0))),
             Effect::SetDesired { desired, .. } => Box::pin(self.update_service(service, None, Some(*desired))),
             Effect::SetAutoscaling { limits, .. } => Box::pin(self.set_autoscaling(service, *limits)),
             Effect::StartTask { run, version, container, command, .. } => {
@@ -282,6 +287,10 @@ mod tests {
         })
     }
 
+    fn start_first(slot: Option<Slot>) -> Effect {
+        Effect::StartFirst { slot, version: "api:8".to_owned(), count: 2 }
+    }
+
     fn start_task(template: Option<Slot>) -> Effect {
         let text = str::to_owned;
         let (hook, run, version) = (text("migrate"), text("7-migrate"), text("api:8"));
@@ -294,7 +303,8 @@ mod tests {
         let limits = Autoscaling { min: 1, max: 2, scale_in_suspended: false, scheduled_suspended: false };
         let set_version = Effect::SetVersion { slot, version: "api:8".to_owned(), desired: 2 };
         let replace_version = Effect::ReplaceVersion { version: "api:8".to_owned() };
-        let register = Effect::RegisterVersion { template: "api:7".to_owned(), image: "image".to_owned() };
+        let register =
+            Effect::RegisterVersion { template: "api:7".to_owned(), image: "image".to_owned(), family: None };
         // The effect, and the services that it changes of a pair and in place; none: it is refused.
         let cases = [
             (register, Some("api-blue"), Some("mailer")),
@@ -302,6 +312,10 @@ mod tests {
             (Effect::SetDesired { slot, desired: 2 }, Some("api-green"), None),
             (Effect::SetAutoscaling { slot, limits }, Some("api-green"), None),
             (replace_version, None, Some("mailer")),
+            (start_first(Some(slot)), Some("api-green"), None),
+            (start_first(None), None, Some("mailer")),
+            (Effect::StopFirst { slot: Some(slot) }, Some("api-green"), None),
+            (Effect::StopFirst { slot: None }, None, Some("mailer")),
             (start_task(Some(slot)), Some("api-green"), None),
             (start_task(None), None, Some("mailer")),
             (Effect::StopTask { task: "arn:task/1".to_owned() }, Some("api-blue"), Some("mailer")),

@@ -5,16 +5,16 @@ use super::{AwsCloud, count, service_key, short_name, traffic};
 use crate::error::AwsFailure;
 use aws_sdk_cloudwatch::types::{Dimension, Metric as CloudWatchMetric, MetricDataQuery, MetricStat};
 use aws_sdk_ecr::types::{DescribeImagesFilter, ImageDetail, ImageTagMutability, TagStatus};
-use aws_sdk_ecs::types::{ContainerDefinition, LaunchType, Service, TaskDefinition};
+use aws_sdk_ecs::types::{ContainerDefinition, LaunchType, LoadBalancer, PortMapping, Service, TaskDefinition};
 use aws_sdk_elasticloadbalancingv2::types::{Action, Listener, Rule, TargetGroup, TargetGroupAttribute};
 use futures::future::{join_all, try_join_all};
 use futures::join;
 use rollout::alarm::{AlarmsByName, MAX_DEPTH, children};
 use rollout::doctor::Inspection;
 use rollout::doctor::inspected::{
-    FargateUsage, InspectedContainer, InspectedPair, InspectedPlatform, InspectedProvider, InspectedRepository,
-    InspectedRule, InspectedScaling, InspectedService, InspectedTag, InspectedTargetGroup, InspectedTaskDefinition,
-    InspectedWorkload, InspectionResult,
+    DEFAULT_NETWORK_MODE, FargateUsage, InspectedContainer, InspectedPair, InspectedPlatform, InspectedProvider,
+    InspectedRepository, InspectedRule, InspectedScaling, InspectedService, InspectedTag, InspectedTargetGroup,
+    InspectedTaskDefinition, InspectedWorkload, InspectionResult, mapped_ports,
 };
 use rollout::policy::RegistryPolicy;
 use rollout::snapshot::Autoscaling;
@@ -42,8 +42,9 @@ const USAGE_WINDOW: Duration = Duration::from_secs(30 * 60);
 impl engine::Inspector for AwsCloud {
     async fn inspect(&self, inspection: &Inspection) -> InspectionResult {
         // Boxed: the combined futures would exceed the stack size of some threads.
-        let (platform, alarms, repository, concurrency, fargate) = join!(
+        let (platform, template, alarms, repository, concurrency, fargate) = join!(
             Box::pin(self.platform_seen(&inspection.resources)),
+            Box::pin(self.template_seen(inspection.template.as_deref())),
             Box::pin(self.alarms_seen(&inspection.alarms)),
             Box::pin(self.repository_seen(&inspection.registry, &inspection.repository)),
             Box::pin(self.concurrency()),
@@ -51,6 +52,7 @@ impl engine::Inspector for AwsCloud {
         );
         InspectionResult {
             platform,
+            template,
             alarms: reading(alarms),
             repository: reading(repository),
             concurrency: reading(concurrency),
@@ -161,6 +163,17 @@ impl AwsCloud {
         let answer = self.clients.ecs().await.describe_task_definition().task_definition(arn).send().await;
         let answer = answer.map_err(|error| AwsFailure::of("DescribeTaskDefinition", &error))?;
         Ok(answer.task_definition().map(definition_seen).unwrap_or_default())
+    }
+
+    /// The newest active task definition of a family; none: it has no active one.
+    async fn template_seen(&self, family: Option<&str>) -> Reading<Option<InspectedTaskDefinition>> {
+        let Some(family) = family else { return Reading::not_asked() };
+        let newest = match self.newest_revisions(family).await.as_deref() {
+            Ok([newest, ..]) => self.definition_seen(newest).await.map(Some),
+            Ok([]) => Ok(None),
+            Err(failure) => Err(failure.clone()),
+        };
+        reading(newest)
     }
 
     /// These target groups. One group per call: in a combined call, one missing group would fail all.
@@ -356,6 +369,7 @@ fn service_seen(service: &Service) -> InspectedService {
         minimum_percent: deployment.and_then(|it| it.minimum_healthy_percent()).map_or(100, count),
         maximum_percent: deployment.and_then(|it| it.maximum_percent()).map_or(200, count),
         groups: service.load_balancers().iter().filter_map(|it| it.target_group_arn()).map(str::to_owned).collect(),
+        registered_ports: service.load_balancers().iter().filter_map(registered_port).collect(),
         desired: count(service.desired_count()),
         on_fargate: service.launch_type() == Some(&LaunchType::Fargate)
             || service.capacity_provider_strategy().iter().any(|item| item.capacity_provider().starts_with("FARGATE")),
@@ -371,6 +385,12 @@ fn service_seen(service: &Service) -> InspectedService {
         other_endpoints: other_endpoints(service),
         settings: settings(service),
     }
+}
+
+/// The container that registers in a target group, and its port.
+fn registered_port(registration: &LoadBalancer) -> Option<(String, u16)> {
+    let port = u16::try_from(registration.container_port()?).ok()?;
+    Some((registration.container_name()?.to_owned(), port))
 }
 
 /// The settings in which both sides should agree.
@@ -438,6 +458,8 @@ fn definition_seen(definition: &TaskDefinition) -> InspectedTaskDefinition {
             .map(str::to_owned)
             .collect(),
         cpu_units: definition.cpu().and_then(|units| units.parse().ok()),
+        network_mode: definition.network_mode().map_or(DEFAULT_NETWORK_MODE, |mode| mode.as_str()).to_owned(),
+        launch_types: definition.requires_compatibilities().iter().map(|it| it.as_str().to_owned()).collect(),
     }
 }
 
@@ -449,8 +471,13 @@ fn container_seen(container: &ContainerDefinition) -> Option<(String, InspectedC
         essential: container.essential().unwrap_or(true),
         health_check: container.health_check().is_some(),
         stop_timeout_s: container.stop_timeout().map(count),
+        ports: container.port_mappings().iter().filter_map(ports_seen).collect(),
     };
     Some((container.name()?.to_owned(), seen))
+}
+
+fn ports_seen(mapping: &PortMapping) -> Option<(u16, u16)> {
+    mapped_ports(mapping.container_port().map(i64::from), mapping.container_port_range())
 }
 
 fn group_seen(group: &TargetGroup, attributes: &[TargetGroupAttribute]) -> InspectedTargetGroup {

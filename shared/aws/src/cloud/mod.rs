@@ -17,7 +17,7 @@
 //! | `health` | a target group → counts |
 //! | `autoscaling` | a scalable target ↔ limits; its scheduled actions |
 //! | `alarms` | alarms: their state, and the side they observe |
-//! | `task_definition` | a copy of a task definition with one image replaced |
+//! | `task_definition` | a copy of a task definition with one image replaced; the newest template of a family |
 //! | `hooks` | functions that are invoked, tasks that are run |
 //! | `inspect` | reads an account for the doctor (feature `inspect`) |
 //! | `read_cache` | data read in this pass that a write in the same pass needs |
@@ -25,7 +25,7 @@
 //! Sequential round trips: an observation takes one; two where it reads images, the tasks of a service in place, or
 //! composite alarms that the process has not seen before; three where a service is short of tasks and failed starts are
 //! searched; one more where tasks of other versions still run in place. Writing weights right after an observation
-//! takes one.
+//! takes one. Reading the newest template of a family takes two.
 
 mod alarms;
 mod autoscaling;
@@ -47,6 +47,7 @@ use crate::config::Clients;
 use read_cache::ReadCache;
 use rollout::observation::ObservationPlan;
 use rollout::promotion::ImageState;
+use rollout::template::TemplateReading;
 use rollout::{EcsServiceName, Effect, Outcome, Platform, Reading, Snapshot, TargetResources, Timestamp, Way};
 use std::pin::Pin;
 use traffic::WriteMode;
@@ -103,6 +104,8 @@ impl engine::Cloud for AwsCloud {
             Effect::RegisterVersion { .. }
             | Effect::SetVersion { .. }
             | Effect::ReplaceVersion { .. }
+            | Effect::StartFirst { .. }
+            | Effect::StopFirst { .. }
             | Effect::SetDesired { .. }
             | Effect::SetAutoscaling { .. }
             | Effect::StartTask { .. }
@@ -115,6 +118,19 @@ impl engine::Cloud for AwsCloud {
 
     async fn image_state(&self, image: &str) -> Reading<ImageState> {
         crate::registry::image_state(&self.clients, image).await
+    }
+
+    async fn template(
+        &self,
+        resources: &TargetResources,
+        family: &str,
+        live: Option<&str>,
+    ) -> Reading<TemplateReading> {
+        // All services of a target have the same container.
+        match resources.platform.ecs_services().next() {
+            Some(service) => Box::pin(self.newest_template(service.container, family, live)).await,
+            None => Reading::Unknown("the target has no ECS service, and so no task definitions".to_owned()),
+        }
     }
 
     fn take_firing_since(&self, alarm: &str) -> Option<Timestamp> {

@@ -1,4 +1,4 @@
-//! Copies a task definition with one container's image replaced.
+//! Copies a task definition with one container's image replaced, and reads the newest one of a family of templates.
 //!
 //! Everything is kept, even fields that this build's SDK does not know: the copy is made from the JSON document as
 //! received, since the SDK's types silently drop every field newer than they are. Only fields that AWS computes are
@@ -7,7 +7,7 @@
 //! An identical revision is reused: an account may register about one a second. Identity is decided by content, not by
 //! a tag: a tag can be copied by hand onto a revision of other content.
 
-use super::AwsCloud;
+use super::{AwsCloud, short_name};
 use crate::error::AwsFailure;
 use aws_sdk_ecs::config::interceptors::AfterDeserializationInterceptorContextRef;
 use aws_sdk_ecs::config::{ConfigBag, Intercept, RuntimeComponents};
@@ -16,9 +16,13 @@ use aws_sdk_ecs::types::{SortOrder, TaskDefinition, TaskDefinitionField, TaskDef
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::retry::RetryConfig;
 use futures::future::join_all;
-use rollout::Outcome;
+use futures::join;
+use rollout::answers::template::changes;
 use rollout::registry::with_host_of;
+use rollout::template::TemplateReading;
+use rollout::{Outcome, Reading};
 use serde_json::{Map, Value};
+use std::cmp::Reverse;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -93,9 +97,10 @@ fn is_named(container: &Value, name: &str) -> bool {
     container.get("name").and_then(Value::as_str) == Some(name)
 }
 
-fn missing_container_reason(name: &str, document: &Value) -> String {
+/// `subject`: what lacks the container, for people.
+fn missing_container_reason(subject: &str, name: &str, document: &Value) -> String {
     let names: Vec<_> = containers(document).iter().filter_map(|container| container.get("name")?.as_str()).collect();
-    format!("the task definition has no container {name}: it has {}", names.join(", "))
+    format!("{subject} has no container {name}: it has {}", names.join(", "))
 }
 
 /// Sets the image of `container`, keeping the registry host that the container uses for the same repository.
@@ -108,8 +113,57 @@ fn with_image(mut document: Value, container: &str, image: &str) -> Result<Value
         let live = definition.get("image").and_then(Value::as_str).unwrap_or_default();
         definition["image"] = with_host_of(live, image).into();
     });
-    replaced.ok_or_else(|| missing_container_reason(container, &document))?;
+    replaced.ok_or_else(|| missing_container_reason("the task definition", container, &document))?;
     Ok(document)
+}
+
+/// What is registered for a new version: `template` with the image of `container` replaced, in `family`; none: in the
+/// family of `template`.
+///
+/// # Errors
+/// As [`with_image`].
+fn version_of(template: Value, container: &str, image: &str, family: Option<&str>) -> Result<Value, String> {
+    let mut wanted = with_image(template, container, image)?;
+    if let Some(family) = family {
+        wanted["family"] = family.into();
+    }
+    Ok(wanted)
+}
+
+/// Those of these task definitions that are of exactly this family, the newest first. Emulators list them in another
+/// order than the one asked for.
+fn revisions_of(family: &str, arns: Vec<String>) -> Vec<String> {
+    let revision = |arn: &str| {
+        let (name, revision) = short_name(arn).rsplit_once(':')?;
+        revision.parse::<u32>().ok().filter(|_| name == family)
+    };
+    let mut found: Vec<(u32, String)> = arns.into_iter().filter_map(|arn| Some((revision(&arn)?, arn))).collect();
+    found.sort_by_key(|(revision, _)| Reverse(*revision));
+    found.into_iter().map(|(_, arn)| arn).collect()
+}
+
+fn no_revision_reason(family: &str) -> String {
+    format!(
+        "the family {family} has no active task definition: have the tooling that owns it (Terraform, for example) \
+         register one"
+    )
+}
+
+/// The template, and how it differs from the live version; without one, no difference is named.
+///
+/// # Errors
+/// A reason that lists the existing containers, where `container` is not among them.
+fn template_reading(
+    newest: DescribedDefinition,
+    live: Option<&DescribedDefinition>,
+    container: &str,
+) -> Result<TemplateReading, String> {
+    if !containers(&newest.document).iter().any(|definition| is_named(definition, container)) {
+        let subject = format!("the newest template {}", short_name(&newest.arn));
+        return Err(missing_container_reason(&subject, container, &newest.document));
+    }
+    let changes = live.map(|live| changes(&live.document, &newest.document, container)).unwrap_or_default();
+    Ok(TemplateReading::new(newest.arn, changes))
 }
 
 /// The same content in a canonical order: AWS returns variables, secrets and tags in another order than it received
@@ -163,14 +217,54 @@ impl AwsCloud {
         let document = self.described(task_definition).await?.document;
         let refused = |reason| AwsFailure::Refused { reason };
         let found = containers(&document).iter().find(|definition| is_named(definition, container));
-        let found = found.ok_or_else(|| refused(missing_container_reason(container, &document)))?;
+        let missing = || missing_container_reason("the task definition", container, &document);
+        let found = found.ok_or_else(|| refused(missing()))?;
         let image = found.get("image").and_then(Value::as_str);
         image.map(str::to_owned).ok_or_else(|| refused(format!("the container {container} has no image")))
     }
 
-    /// Finds or registers the task definition that equals `template` except for one image.
-    pub(super) async fn register_task_definition(&self, template: &str, container: &str, image: &str) -> Outcome {
-        match self.find_or_register(template, container, image).await {
+    /// The newest active revision of a family of templates, and how it differs from the version `live`, if one is
+    /// given, which is read in parallel.
+    pub(super) async fn newest_template(
+        &self,
+        container: &str,
+        family: &str,
+        live: Option<&str>,
+    ) -> Reading<TemplateReading> {
+        let live = async {
+            match live {
+                Some(version) => self.described(version).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let (newest, live) = join!(Box::pin(self.newest_described(family)), Box::pin(live));
+        let read = newest.and_then(|newest| {
+            let reading = template_reading(newest, live?.as_ref(), container);
+            reading.map_err(|reason| AwsFailure::Refused { reason })
+        });
+        match read {
+            Ok(template) => Reading::Known(template),
+            Err(failure) => Reading::Unknown(failure.reason().to_owned()),
+        }
+    }
+
+    async fn newest_described(&self, family: &str) -> Result<DescribedDefinition, AwsFailure> {
+        match self.newest_revisions(family).await?.first() {
+            Some(newest) => self.described(newest).await,
+            None => Err(AwsFailure::Refused { reason: no_revision_reason(family) }),
+        }
+    }
+
+    /// Finds or registers the task definition that equals `template` except for one image and, where `family` is given,
+    /// its family.
+    pub(super) async fn register_task_definition(
+        &self,
+        template: &str,
+        container: &str,
+        image: &str,
+        family: Option<&str>,
+    ) -> Outcome {
+        match self.find_or_register(template, container, image, family).await {
             Ok((version, reused)) => Outcome::Registered { version, reused },
             Err(failure) => failure.outcome(),
         }
@@ -181,9 +275,10 @@ impl AwsCloud {
         template: &str,
         container: &str,
         image: &str,
+        family: Option<&str>,
     ) -> Result<(String, bool), AwsFailure> {
         let template = self.described(template).await?;
-        let wanted = with_image(template.document.clone(), container, image);
+        let wanted = version_of(template.document.clone(), container, image, family);
         let wanted = wanted.map_err(|reason| AwsFailure::Refused { reason })?;
         let wanted_content = normalized(wanted.clone());
         let is_wanted =
@@ -254,8 +349,8 @@ impl AwsCloud {
         raw_response.take().as_ref().and_then(described).ok_or_else(|| AwsFailure::Unsure { reason: reason() })
     }
 
-    /// The newest active revisions of a family.
-    async fn newest_revisions(&self, family: &str) -> Result<Vec<String>, AwsFailure> {
+    /// ARNs of the newest active revisions of a family, the newest first.
+    pub(super) async fn newest_revisions(&self, family: &str) -> Result<Vec<String>, AwsFailure> {
         let answer = self
             .clients
             .ecs()
@@ -268,11 +363,7 @@ impl AwsCloud {
             .send()
             .await
             .map_err(|error| AwsFailure::of("ListTaskDefinitions", &error))?;
-        let of_family = |arn: &String| {
-            let name = arn.rsplit('/').next().unwrap_or(arn);
-            name.rsplit_once(':').is_some_and(|(name, _)| name == family)
-        };
-        Ok(answer.task_definition_arns.unwrap_or_default().into_iter().filter(of_family).collect())
+        Ok(revisions_of(family, answer.task_definition_arns.unwrap_or_default()))
     }
 }
 
@@ -373,6 +464,72 @@ mod tests {
     fn an_unknown_container_is_refused_listing_the_known_ones() {
         let reason = with_image(document(), "web", "image").expect_err("there is none of that name");
         assert_eq!(reason, "the task definition has no container web: it has api, proxy");
+    }
+
+    #[test]
+    fn a_copy_in_another_family_keeps_every_field() {
+        let image = "registry/shop/api@sha256:new";
+        let mut expected = with_image(document(), "api", image).expect("the container is there");
+        expected["family"] = "api-switchback".into();
+        let copy = version_of(document(), "api", image, Some("api-switchback"));
+        assert_eq!(copy, Ok(expected));
+        let again = version_of(document(), "api", "registry/shop/api@sha256:old", Some("api"));
+        assert_eq!(again, Ok(document()), "nothing but the family and the image");
+    }
+
+    #[test]
+    fn a_template_is_reused_only_in_the_wanted_family() {
+        let image = "registry/shop/api@sha256:old";
+        let is_template = |family| {
+            let wanted = version_of(document(), "api", image, family).expect("the container is there");
+            normalized(wanted) == normalized(document())
+        };
+        assert!(is_template(None));
+        assert!(is_template(Some("api")));
+        assert!(!is_template(Some("api-switchback")));
+    }
+
+    #[test]
+    fn revisions_are_those_of_the_family_alone_newest_first() {
+        let arns = |names: &[&str]| -> Vec<String> {
+            names.iter().map(|name| format!("arn:aws:ecs:eu-west-1:123456789012:task-definition/{name}")).collect()
+        };
+        let listed = arns(&["api-switchback:12", "api:9", "api:10", "api-v2:11", "api:2", "api"]);
+        assert_eq!(revisions_of("api", listed), arns(&["api:10", "api:9", "api:2"]));
+        assert_eq!(revisions_of("ap", arns(&["api:1"])), arns(&[]));
+    }
+
+    #[test]
+    fn a_template_is_read_with_its_differences_from_the_live_version() {
+        let live = described(&answer()).expect("a task definition");
+        let mut template = answer();
+        template["taskDefinition"]["family"] = "api-template".into();
+        template["taskDefinition"]["cpu"] = "512".into();
+        template["taskDefinition"]["containerDefinitions"][0]["image"] = "registry/shop/api:placeholder".into();
+        let template = described(&template).expect("a task definition");
+        let reading = template_reading(template.clone(), Some(&live), "api").expect("the container is there");
+        assert_eq!(reading.version, template.arn);
+        let fields: Vec<_> = reading.changes.iter().map(|change| change.field.as_str()).collect();
+        assert_eq!(fields, ["cpu"], "neither the family nor the image of the container");
+        let values = (reading.changes[0].before.as_deref(), reading.changes[0].after.as_deref());
+        assert_eq!(values, (Some("256"), Some("512")));
+
+        let first = template_reading(template, None, "api").expect("the container is there");
+        assert!(first.is_unchanged(), "there is no live version to compare with: {first:?}");
+    }
+
+    #[test]
+    fn a_template_without_the_container_is_unknown_listing_the_known_ones() {
+        let template = described(&answer()).expect("a task definition");
+        let reason = template_reading(template, None, "web").expect_err("there is none of that name");
+        assert_eq!(reason, "the newest template api:7 has no container web: it has api, proxy");
+    }
+
+    #[test]
+    fn a_family_without_a_revision_is_named_with_what_to_do() {
+        let reason = no_revision_reason("shop-api");
+        assert!(reason.starts_with("the family shop-api has no active task definition: "), "{reason}");
+        assert!(reason.ends_with("register one"), "{reason}");
     }
 
     #[test]

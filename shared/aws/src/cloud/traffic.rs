@@ -45,8 +45,13 @@ pub(super) fn is_forward(action: &Action) -> bool {
 
 /// The leg's weights in a rule with these actions. A rule that does not forward has neither group.
 pub(super) fn reading(actions: &[Action], leg: &Leg) -> RuleReading {
-    let groups = actions.iter().find(|action| is_forward(action)).map(groups).unwrap_or_default();
-    elb::rule_reading(groups.iter().map(|(group, weight)| (*group, Some(i64::from(*weight)))), leg)
+    let forward = actions.iter().find(|action| is_forward(action));
+    let groups = forward.map(groups).unwrap_or_default();
+    let config = forward.and_then(|action| action.forward_config());
+    let sticky = config.and_then(|config| config.target_group_stickiness_config());
+    let sticky = sticky.filter(|it| it.enabled() == Some(true)).and_then(|it| it.duration_seconds());
+    let groups = groups.iter().map(|(group, weight)| (*group, Some(i64::from(*weight))));
+    elb::rule_reading(groups, sticky.map(i64::from), leg)
 }
 
 /// A rule or listener to write, with the leg that it belongs to.
@@ -307,6 +312,7 @@ mod tests {
     use aws_sdk_elasticloadbalancingv2::types::{
         AuthenticateOidcActionConfig, FixedResponseActionConfig, TargetGroupStickinessConfig,
     };
+    use rollout::Seconds;
     fn leg() -> Leg {
         Leg { blue: "arn:group/blue".to_owned(), green: "arn:group/green".to_owned(), rules: vec![], test_rule: None }
     }
@@ -340,6 +346,7 @@ mod tests {
             weights: Weights { blue: 90, green: 10 },
             has_both_groups: true,
             foreign_groups: vec!["arn:group/canary".to_owned()],
+            sticky_for: Some(Seconds(600)),
         };
         assert_eq!(reading(&actions, &leg()), expected);
     }

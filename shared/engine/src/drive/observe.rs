@@ -29,7 +29,9 @@ impl<L: DriverLedger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L,
         let gate_context = match (&policy, early_gate_context) {
             (Some(applied), early_gate_context) if self.may_start(&commands) => {
                 let mut gate_context = self.gate_context(&commands, applied).await;
-                gate_context.images.extend(early_gate_context.into_iter().flat_map(|early| early.images));
+                let early = early_gate_context.unwrap_or_else(GateContext::empty);
+                gate_context.images.extend(early.images);
+                gate_context.template = gate_context.template.or(early.template);
                 Some(gate_context)
             }
             (_, early_gate_context) => early_gate_context,
@@ -71,6 +73,10 @@ impl<L: DriverLedger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L,
         };
         let gate_context = match &policy {
             Some(applied) if self.may_start(&commands) => Some(self.gate_context(&commands, applied).await),
+            // The sweep: whether a newer template waits.
+            Some(applied) if snapshot.is_some() && applied.policy.template.family().is_some() => {
+                Some(self.gate_context(&commands, applied).await)
+            }
             _ => None,
         };
         Ok(DecisionInputs { commands, snapshot, policy, gate_context })
@@ -91,14 +97,20 @@ impl<L: DriverLedger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L,
     /// The brakes, if the next decision may start or widen a deployment; before a start, also whether its image exists.
     async fn brakes_and_image(&self) -> Option<GateContext> {
         let running = self.state.running.as_ref()?;
-        let begins = running.stage() == Stage::Preflight;
-        let widens = begins || matches!(running.stage(), Stage::Scaling | Stage::Testing | Stage::Shifting);
-        if !widens {
+        if !running.needs_brakes() {
             return None;
         }
+        let begins = running.stage() == Stage::Preflight;
         let images = self.images(Some(&running.release).filter(|_| begins));
-        let (brakes, images) = futures::future::join(gate_context::brakes(self.ledger), images).await;
-        Some(GateContext { brakes, images, ..GateContext::empty() })
+        let template = async {
+            match begins && running.options.template.is_none() {
+                true => gate_context::template(self.cloud, &running.policy, &self.state).await,
+                false => None,
+            }
+        };
+        let (brakes, images, template) =
+            futures::future::join3(gate_context::brakes(self.ledger), images, template).await;
+        Some(GateContext { brakes, images, template, ..GateContext::empty() })
     }
 
     /// The gate context. If approval is required, also whether the images to approve still exist.
@@ -114,8 +126,9 @@ impl<L: DriverLedger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L,
         let is_ready_for_approval = applied.entry.rules.approval.is_some();
         let images = gate_context::images(self.cloud, releases.filter(|_| is_ready_for_approval).collect());
         let gate_context = gate_context::load_for_target(self.ledger, &self.state, commands, applied);
-        let (gate_context, images) = futures::future::join(gate_context, images).await;
-        GateContext { images, ..gate_context }
+        let template = gate_context::template(self.cloud, &applied.policy, &self.state);
+        let (gate_context, images, template) = futures::future::join3(gate_context, images, template).await;
+        GateContext { images, template, ..gate_context }
     }
 
     async fn images(&self, release: Option<&ReleaseRef>) -> BTreeMap<ImageDigest, Reading<ImageState>> {
@@ -123,11 +136,16 @@ impl<L: DriverLedger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L,
         gate_context::images(self.cloud, release.into_iter().collect()).await
     }
 
-    /// Whether a deployment may start or is waiting at its gates.
+    /// Whether a deployment may start or is waiting at its gates, or goes back with its train.
     fn may_start(&self, commands: &[Command]) -> bool {
         match &self.state.running {
             Some(running) if running.phase.is_waiting_to_start() => true,
-            Some(_) => commands.iter().any(|command| matches!(command.instruction, Instruction::Deploy { .. })),
+            Some(_) => {
+                let needs_it = |instruction: &Instruction| {
+                    matches!(instruction, Instruction::Deploy { .. } | Instruction::StopTrain { .. })
+                };
+                commands.iter().any(|command| needs_it(&command.instruction))
+            }
             None => !commands.is_empty() || !self.state.queued.is_empty(),
         }
     }

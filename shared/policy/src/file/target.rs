@@ -1,6 +1,6 @@
 //! A target: what runs there, how traffic moves, what is watched, and what runs on the way.
 
-use super::{AlarmName, DurationText, NameText, PercentText, RuleOrListenerArn};
+use super::{AlarmName, DurationText, FamilyName, LiveText, NameText, PercentText, RuleOrListenerArn};
 use schemars::JsonSchema;
 
 mapping! {
@@ -16,6 +16,8 @@ mapping! {
         pub hooks: Option<Hooks>,
         /// How long each wait may take.
         pub deadlines: Option<Deadlines>,
+        /// What deploys a newer template whose image is the same, where the target names a family of templates.
+        pub configuration: Option<Configuration>,
     }
 }
 
@@ -27,6 +29,10 @@ mapping! {
         /// The load balancers that the target is behind. A pair has at least one, and the weights of all are moved as one.
         #[schemars(length(min = 1, max = 5))]
         pub traffic: Option<Vec<TrafficEntry>>,
+        /// Where everything of a new version but its image comes from. Default: live.
+        pub template: Option<Template>,
+        /// What deploys a newer template whose image is the same. Default: manual.
+        pub configuration: Option<Configuration>,
         /// How traffic moves.
         pub strategy: Option<Strategy>,
         /// Alarms that roll a deployment back, hold it, or only notify people. Default: none.
@@ -94,6 +100,35 @@ mapping! {
         #[schemars(regex(pattern = "^arn:aws[a-z-]*:elasticloadbalancing:[a-z0-9-]+:[0-9]{12}:targetgroup/"))]
         pub target_group: String,
     }
+}
+
+/// Where everything of a new version but its image comes from: CPU, memory, variables, secrets, other containers.
+#[derive(Debug, JsonSchema)]
+#[schemars(untagged)]
+pub enum Template {
+    /// The live version.
+    Live(LiveText),
+    /// The newest active task definition of a family that your own tooling registers.
+    Family(TemplateFamily),
+}
+
+mapping! {
+    /// A family of task definitions that your own tooling registers, Terraform for example. The versions made of them are
+    /// registered in a family of their own, NAME-switchback.
+    pub struct TemplateFamily {
+        /// Name of the family, without a revision.
+        pub family: FamilyName,
+    }
+}
+
+/// What deploys a newer template whose image is the same.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+pub enum Configuration {
+    /// Only a request: `switchback deploy TARGET --configuration`. The next release has it, too.
+    Manual,
+    /// The sweep, too, once it finds one while nothing is deployed; not one that has failed here. Needs a family.
+    Automatic,
 }
 
 mapping! {

@@ -48,6 +48,16 @@ text_type!(
     json_schema!({"type": "string", "pattern": "^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}([.]fifo)?$"})
 );
 text_type!(
+    /// The word `live`.
+    LiveText,
+    json_schema!({"type": "string", "const": "live"})
+);
+text_type!(
+    /// The name of a family of task definitions. With the suffix of its versions it has at most 255 characters.
+    FamilyName,
+    json_schema!({"type": "string", "pattern": "^[A-Za-z0-9_-]{1,244}$", "examples": ["shop-api"]})
+);
+text_type!(
     /// The name of an alarm, not its ARN.
     AlarmName,
     json_schema!({"type": "string", "minLength": 1, "maxLength": 255})

@@ -200,7 +200,8 @@ fn the_example_is_valid_and_has_every_key() {
 fn a_rendered_policy_is_valid_and_has_every_key() {
     let rendered = render(&parse(EXAMPLE).expect("sound"));
     // Defaults are written out in each target, and `after: {all: […]}` as a list.
-    let defaults = ["Defaults.alarms", "Defaults.deadlines", "Defaults.hooks", "Defaults.strategy"];
+    let defaults =
+        ["Defaults.alarms", "Defaults.configuration", "Defaults.deadlines", "Defaults.hooks", "Defaults.strategy"];
     let others = ["Environment.defaults", "NotTags.regex", "NotTags.semver"];
     assert_eq!(unused_keys(&rendered), [&["AfterSome.all"][..], &defaults, &others].concat());
 }

@@ -2,6 +2,7 @@
 
 use crate::resources::Leg;
 use crate::snapshot::{RuleReading, TargetHealth, Weights};
+use crate::time::Seconds;
 
 /// Weight of a target group whose action specifies none: it is the only group, or all have equal weights.
 pub const DEFAULT_WEIGHT: i32 = 1;
@@ -31,9 +32,14 @@ pub fn target_health<'a>(states: impl IntoIterator<Item = Option<&'a str>>) -> T
 }
 
 /// The leg's weights in a forward action with these target groups, given by ARN and weight. An action without groups,
-/// or one that does not forward, has neither side.
+/// or one that does not forward, has neither side. `sticky_for_s`: seconds for which the action's own cookie binds a
+/// client to a target group (`TargetGroupStickinessConfig`), where that is on.
 #[must_use]
-pub fn rule_reading<'a>(groups: impl Iterator<Item = (&'a str, Option<i64>)> + Clone, leg: &Leg) -> RuleReading {
+pub fn rule_reading<'a>(
+    groups: impl Iterator<Item = (&'a str, Option<i64>)> + Clone,
+    sticky_for_s: Option<i64>,
+    leg: &Leg,
+) -> RuleReading {
     let [blue, green] = [&leg.blue, &leg.green].map(|side| {
         let (_, weight) = groups.clone().find(|(group, _)| group == side)?;
         Some(u16::try_from(weight.unwrap_or(i64::from(DEFAULT_WEIGHT))).unwrap_or(0))
@@ -43,6 +49,7 @@ pub fn rule_reading<'a>(groups: impl Iterator<Item = (&'a str, Option<i64>)> + C
         weights: Weights { blue: blue.unwrap_or(0), green: green.unwrap_or(0) },
         has_both_groups: blue.is_some() && green.is_some(),
         foreign_groups: groups.map(|(group, _)| group).filter(is_foreign).map(str::to_owned).collect(),
+        sticky_for: sticky_for_s.and_then(|seconds| u64::try_from(seconds).ok()).map(Seconds),
     }
 }
 
@@ -88,8 +95,9 @@ mod tests {
                 weights: Weights { blue, green },
                 has_both_groups,
                 foreign_groups: foreign.iter().map(|group| (*group).to_owned()).collect(),
+                sticky_for: Some(Seconds(600)),
             };
-            assert_eq!(rule_reading(groups.iter().copied(), &leg), expected, "{groups:?}");
+            assert_eq!(rule_reading(groups.iter().copied(), Some(600), &leg), expected, "{groups:?}");
         }
     }
 }

@@ -8,9 +8,11 @@
 //! |---|---|
 //! | [`ecs`] | steadiness, circuit breaker, placement and failed starts of a service; the task of a hook |
 //! | [`elb`] | health of a target group; how a rule splits traffic |
+//! | [`template`] | how one document of a task definition differs from another |
 
 pub mod ecs;
 pub mod elb;
+pub mod template;
 
 /// Maximum length of a reason, in characters: reasons are stored with the target, and shown on one line.
 pub const MAX_REASON_CHARS: usize = 1_000;

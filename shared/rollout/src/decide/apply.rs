@@ -123,8 +123,19 @@ fn end(builder: &mut Builder, ending: Ending, snapshot: Option<&Snapshot>) {
             builder.record_traffic(snapshot, true);
         }
     }
+    if let Phase::Moving(Moving::First(first)) = &deployment.phase {
+        if let (Verdict::Succeeded, Some(candidate)) = (verdict, first.at.candidate()) {
+            builder.state.stable = Some(stable_side(builder, &deployment, first.slot, &candidate.version));
+        }
+        if let Some(snapshot) = snapshot {
+            builder.record_traffic(snapshot, true);
+        }
+    }
     if let Phase::Moving(Moving::InPlace(in_place)) = &deployment.phase {
         record_in_place(builder, &deployment, in_place, verdict);
+    }
+    if deployment.options.configuration && matches!(verdict, Verdict::Failed | Verdict::RolledBack) {
+        builder.state.failed_template = deployment.options.template.as_ref().map(|template| template.version.clone());
     }
     verification::ended(builder, &deployment, verdict, &reason);
     builder.note(Some(deployment.number), Fact::Ended { verdict, reason: reason.clone(), live });
@@ -155,6 +166,7 @@ fn found(deployment: &Deployment, weighted: &Weighted) -> StableSide {
         since: deployment.started_at,
         forward_only: false,
         train: None,
+        template: None,
     }
 }
 
@@ -173,6 +185,7 @@ fn record_in_place(builder: &mut Builder, deployment: &Deployment, in_place: &In
         since: deployment.started_at,
         forward_only: false,
         train: None,
+        template: None,
     };
     if verdict == Verdict::Succeeded
         && let Some(candidate) = in_place.candidate()
@@ -204,12 +217,18 @@ fn replace_stable(
         _ => found,
     };
     builder.state.previous = Some(old);
-    builder.state.stable = Some(StableSide {
+    builder.state.stable = Some(stable_side(builder, deployment, slot, version));
+}
+
+/// What a deployment that succeeded leaves as the stable version.
+fn stable_side(builder: &Builder, deployment: &Deployment, slot: Option<Slot>, version: &str) -> StableSide {
+    StableSide {
         slot,
         version: version.to_owned(),
         release: Some(deployment.release.clone()),
         since: builder.now,
         forward_only: deployment.is_forward_only(),
         train: deployment.options.train.clone(),
-    });
+        template: deployment.options.template.as_ref().map(|template| template.version.clone()),
+    }
 }

@@ -3,6 +3,7 @@
 use super::builder::Builder;
 use crate::deployment::{Deployment, EffectFailure};
 use crate::effect::{Effect, HookReport, Outcome};
+use crate::first::{First, FirstStage};
 use crate::in_place::{self, InPlace, InPlaceStage};
 use crate::journal::{Fact, JournalEntry};
 use crate::phase::{Moving, Phase};
@@ -93,6 +94,7 @@ fn with_hook(deployment: Deployment, effect: &Effect, change: impl FnOnce(HookPr
             deployment.with_weighted(Weighted { hooks, ..(**weighted).clone() })
         }
         Phase::Moving(Moving::InPlace(in_place)) => deployment.with_in_place(InPlace { hooks, ..(**in_place).clone() }),
+        Phase::Moving(Moving::First(first)) => deployment.with_first(First { hooks, ..(**first).clone() }),
         Phase::Gated(_) | Phase::Preparing(_) => deployment,
     }
 }
@@ -145,6 +147,11 @@ fn registered(deployment: Deployment, version: &str) -> Deployment {
                 _ => return deployment,
             };
             deployment.with_in_place(InPlace { at, ..(**in_place).clone() })
+        }
+        Phase::Moving(Moving::First(first)) => {
+            let FirstStage::Registering(registering) = first.at.clone() else { return deployment };
+            let at = FirstStage::Registering(of(registering));
+            deployment.with_first(First { at, ..(**first).clone() })
         }
         Phase::Gated(_) | Phase::Preparing(_) => deployment,
     }

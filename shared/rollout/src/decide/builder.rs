@@ -15,6 +15,7 @@ use crate::rate_limiter;
 use crate::refusal::CommandRefusal;
 use crate::snapshot::{Reading, Snapshot};
 use crate::target::{IdleState, LiveTraffic, OutboxMessage, TargetState};
+use crate::template::TemplateReading;
 use crate::time::Seconds;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -48,6 +49,7 @@ pub(super) struct Builder {
     /// As in [`Context`].
     line_stopped: Option<Result<String, String>>,
     images: BTreeMap<ImageDigest, Reading<ImageState>>,
+    template: Option<Reading<TemplateReading>>,
 }
 
 impl Builder {
@@ -69,13 +71,16 @@ impl Builder {
             low_rate: position.is_some_and(|position| position.low_rate),
             line_stopped: Some(Err("it was not read whether the line is stopped".to_owned())),
             images: BTreeMap::new(),
+            template: None,
         }
     }
 
-    /// Reads from the gate context whether the line is stopped, and what the registry says about images.
+    /// Reads from the gate context whether the line is stopped, what the registry says about images, and the newest
+    /// template.
     pub(super) fn read_gate_context(&mut self, gate_context: Option<&GateContext>) {
         let Some(gate_context) = gate_context else { return };
         self.images.clone_from(&gate_context.images);
+        self.template.clone_from(&gate_context.template);
         self.line_stopped = match &gate_context.brakes {
             Reading::Unknown(reason) => {
                 Some(Err(format!("it could not be read whether the line is stopped: {reason}")))
@@ -95,6 +100,7 @@ impl Builder {
             seen_at: self.seen_at,
             line_stopped: self.line_stopped.as_ref(),
             images: &self.images,
+            template: self.template.as_ref(),
             has_deferred_command: self.has_deferred_command,
         }
     }
@@ -259,7 +265,7 @@ impl Builder {
         if let Some(effect_failure) = &deployment.effect_failure {
             // A failed effect is retried with backoff: 1, 2, 4 … seconds. Past its deadline a rollback continues, at
             // longer intervals.
-            let rolling_back = deployment.rollback().is_some_and(|rollback| self.now < rollback.deadline);
+            let rolling_back = deployment.rollback_deadline().is_some_and(|deadline| self.now < deadline);
             let most = if rolling_back { MAX_ROLLBACK_BACKOFF_S } else { MAX_BACKOFF_S };
             let pause = Seconds(backoff::exponential(1, effect_failure.consecutive_failures, most));
             if !self.effects.is_empty() {

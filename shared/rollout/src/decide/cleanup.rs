@@ -20,6 +20,13 @@ const STOPPING_POLL: Seconds = Seconds(10);
 /// deadline (`rate_limiter`), so that every deployment ends.
 pub(super) const MAX_RETRY_PERIOD: Seconds = Seconds(6 * 3600);
 
+/// How long a side that has lost its traffic stays up: until the load balancer's nodes have learnt of it, and as long as
+/// cookies bind clients to it (ELB user guide, "Sticky sessions": a client with a cookie is sent to its target group
+/// whatever the weights). A side without targets would answer them with errors.
+pub(super) fn drain(deployment: &Deployment, snapshot: &Snapshot) -> Seconds {
+    deployment.policy.strategy.drain.max(snapshot.sticky_for())
+}
+
 /// The settings that are not restored yet.
 pub(super) struct PendingCleanup {
     /// Effects that restore them.
@@ -132,7 +139,7 @@ pub(super) fn scale_in(
         return unread(format!("not every rule was seen without traffic for {slot}"));
     }
     if let Some(restored) = weighted.restored_at {
-        let until = deployment.policy.strategy.drain.after(restored);
+        let until = drain(deployment, snapshot).after(restored);
         if context.now < until {
             let on = WaitingOn::Drain { slot, until };
             return Some(ScalingIn { effect: None, on, poll: STOPPING_POLL, until });

@@ -11,11 +11,12 @@ use crate::command::{Command, DeployOptions, Instruction, Overrides, Train};
 use crate::command_checks;
 use crate::deployment::{Deployment, Purpose};
 use crate::journal::Fact;
-use crate::names::{Actor, Name};
+use crate::names::{Actor, ImageDigest, Name, TargetId};
 use crate::phase::{Moving, Phase};
 use crate::refusal::CommandRefusal;
 use crate::release::ReleaseRef;
 use crate::target::Queued;
+use crate::time::Seconds;
 use crate::verdict::{Cause, Verdict};
 use crate::weighted::Weighted;
 
@@ -26,6 +27,9 @@ const MAX_WRITES: usize = 40;
 /// Outbox messages a decision may have accumulated before it processes another command: they stay in the state until
 /// sent.
 const MAX_MESSAGES: usize = 4;
+
+/// How soon a member of a train looks again whether those that depend on it have gone back.
+const DEPENDENTS_POLL: Seconds = Seconds(10);
 
 /// Processes the commands of the inbox; those that do not fit into one decision are left for the next.
 pub(super) fn process(builder: &mut Builder, inbox: &Inbox<'_>) {
@@ -124,7 +128,7 @@ fn end_by_hand(builder: &Builder, running: &Deployment, cause: Cause) -> Result<
             Phase::Moving(Moving::InPlace(in_place)) => {
                 return Ok(operator::left_in_place(running, (**in_place).clone(), cause.summary()));
             }
-            Phase::Gated(_) | Phase::Preparing(_) => {}
+            Phase::Moving(Moving::First(_)) | Phase::Gated(_) | Phase::Preparing(_) => {}
         }
     }
     match rollback::request(running, cause, builder.now) {
@@ -165,7 +169,7 @@ fn rollback(builder: &mut Builder, inbox: &Inbox<'_>, command: &Command) {
         verification::leave_stable(builder, command);
     }
     let order = queued_release(command, release, Overrides::default(), DeployOptions::default());
-    start(builder, order, purpose, Some(goal.version), applied);
+    start(builder, order, purpose, Some(&goal), applied);
 }
 
 /// Resumes what waits for an operator: the running deployment, or the target.
@@ -216,6 +220,10 @@ fn stop_train(builder: &mut Builder, inbox: &Inbox<'_>, command: &Command, train
         let refusal = CommandRefusal::TrainFailed { tag: queued.release.tag, cause: cause.summary() };
         builder.refuse("deploy", refusal);
     }
+    if waits_for_dependents(builder, inbox, command, train_id) {
+        builder.observe_by(DEPENDENTS_POLL.after(builder.now));
+        return false;
+    }
     let Some(running) = builder.state.running.clone() else {
         if builder.state.stable.as_ref().is_some_and(|stable| of_it(stable.train.as_ref())) {
             roll_back_with_train(builder, inbox, command, &cause);
@@ -253,6 +261,27 @@ fn stop_train(builder: &mut Builder, inbox: &Inbox<'_>, command: &Command, train
     true
 }
 
+/// Whether a member of a train that goes back as a whole still waits for those that depend on it: they go back first, so
+/// that none of them meets a release of what it depends on that is older than it knows. Only a verified member has
+/// dependents that may have started. It waits at most as long as a rollback may take.
+fn waits_for_dependents(builder: &Builder, inbox: &Inbox<'_>, command: &Command, train_id: &str) -> bool {
+    let running = builder.state.running.as_ref().filter(|running| running.stage().has_baked());
+    let stable = builder.state.stable.as_ref().and_then(|stable| stable.train.as_ref());
+    let train = running.and_then(|running| running.options.train.as_ref()).or(stable);
+    let Some(train) = train.filter(|train| train.id == train_id && train.rollback_together) else { return false };
+    let Some(applied) = inbox.policy else { return false };
+    if builder.now >= applied.policy.deadlines.rollback.after(command.at) {
+        return false;
+    }
+    let is_rid_of = |service: &Name, digest: &ImageDigest| {
+        let target = TargetId { service: service.clone(), ..builder.state.target.clone() };
+        let known = inbox.gate_context.and_then(|context| context.related_targets.get(&target));
+        known.is_some_and(|known| known.is_rid_of(digest))
+    };
+    let mut dependents = train.members.iter().filter(|(service, _)| applied.entry.dependents.contains(*service));
+    dependents.any(|(service, digest)| !is_rid_of(service, digest))
+}
+
 /// The train's release is stable here: rolls it back if the train rolls back together.
 fn roll_back_with_train(builder: &mut Builder, inbox: &Inbox<'_>, command: &Command, cause: &Cause) {
     let Some(stable) = builder.state.stable.as_mut() else { return };
@@ -269,10 +298,13 @@ fn roll_back_with_train(builder: &mut Builder, inbox: &Inbox<'_>, command: &Comm
 /// Starts the next queued deployment if nothing runs.
 pub(super) fn start_queued(builder: &mut Builder, inbox: &Inbox<'_>) {
     if let Some((order, applied)) = queue::next(builder, inbox) {
-        let stable = builder.state.stable.as_ref().filter(|stable| stable.runs(&order.release));
-        match stable.map(|stable| stable.version.clone()) {
+        let configures = order.options.configuration;
+        // In place the version is set again like any other, with the same proof.
+        let is_stable =
+            |stable: &crate::target::StableSide| stable.slot.is_some() && stable.runs(&order.release) && !configures;
+        match builder.state.stable.clone().filter(is_stable) {
             // The stable side lost traffic: the weights are restored, and nothing is rolled out.
-            Some(version) => start(builder, order, Purpose::Repair, Some(version), applied),
+            Some(stable) => start(builder, order, Purpose::Repair, Some(&stable), applied),
             None => start(builder, order, Purpose::Deploy, None, applied),
         }
     }

@@ -18,6 +18,7 @@ use crate::platform::Way;
 use crate::policy::{Drift, TargetPolicy};
 use crate::snapshot::{Reading, Snapshot, Weights};
 use crate::target::{DetectedDrift, IdleState, Queued, StableSide};
+use crate::template::{ConfigurationTrigger, TemplateReading};
 use crate::time::Seconds;
 use jiff::Timestamp;
 
@@ -62,6 +63,7 @@ pub(super) fn compare(builder: &mut Builder, inbox: &Inbox<'_>, snapshot: &Snaps
         drift: was.clone(),
         failed_reads: 0,
         recheck_at: None,
+        newer_template: newer_template(builder, inbox, before.as_ref()),
     };
     let mut found = first_difference(policy, &stable, snapshot, full);
     if let Some(reason) = unread(policy, snapshot, full) {
@@ -99,6 +101,49 @@ pub(super) fn compare(builder: &mut Builder, inbox: &Inbox<'_>, snapshot: &Snaps
         return recheck(builder, now, REVERT_POLL.after(builder.now));
     }
     builder.state.idle = Some(now);
+}
+
+/// The newest template, if it is newer than the one that the stable version was made of and differs from what is live;
+/// journalled once. While it cannot be read, the last known one stays.
+fn newer_template(builder: &mut Builder, inbox: &Inbox<'_>, before: Option<&IdleState>) -> Option<TemplateReading> {
+    let known = before.and_then(|before| before.newer_template.clone());
+    let newest = match inbox.gate_context.and_then(|context| context.template.as_ref()) {
+        Some(Reading::Known(newest)) => newest,
+        Some(Reading::Unknown(_)) | None => return known,
+    };
+    let stable = builder.state.stable.as_ref().and_then(|stable| stable.template.as_ref());
+    if stable == Some(&newest.version) || newest.is_unchanged() {
+        return None;
+    }
+    if known.as_ref().is_none_or(|known| known.version != newest.version) {
+        builder.note(None, Fact::TemplateFound { template: newest.clone() });
+    }
+    Some(newest.clone())
+}
+
+/// Deploys a newer template where the policy says so, unless it has failed here before.
+pub(super) fn configure(builder: &mut Builder, inbox: &Inbox<'_>) {
+    let Some(applied) = inbox.policy.filter(|applied| applied.policy.configuration == ConfigurationTrigger::Automatic)
+    else {
+        return;
+    };
+    let newer = builder.state.idle.as_ref().and_then(|idle| idle.newer_template.clone());
+    let failed = builder.state.failed_template.as_ref();
+    let Some(newer) = newer.filter(|newer| Some(&newer.version) != failed) else { return };
+    let held = builder.state.operator_hold.is_some() || builder.state.promotion_hold.is_some();
+    let busy = builder.state.running.is_some() || !builder.state.queued.is_empty();
+    let release = builder.state.stable.as_ref().and_then(|stable| stable.release.clone());
+    let Some(release) = release.filter(|_| !held && !busy) else { return };
+    let order = Queued {
+        options: DeployOptions { configuration: true, pushed_at: release.pushed_at, ..DeployOptions::default() },
+        release,
+        actor: Actor::Switchback,
+        reason: format!("newer configuration: {}", newer.version.rsplit('/').next().unwrap_or_default()),
+        overrides: Overrides::default(),
+        command: CommandId(format!("configuration:{}", newer.version)),
+        at: builder.now,
+    };
+    start(builder, order, Purpose::Deploy, None, applied);
 }
 
 /// Keeps what was observed, and observes again at `at`.
@@ -223,7 +268,7 @@ pub(super) fn revert(builder: &mut Builder, inbox: &Inbox<'_>, snapshot: &Snapsh
     if busy || applied.policy.drift != Drift::Revert || revert_blocker(builder, snapshot, &stable).is_some() {
         return;
     }
-    let Some(release) = stable.release else { return };
+    let Some(release) = stable.release.clone() else { return };
     builder.state.reverted_at = Some(builder.now);
     let by = drift.by.map(|call| format!(" ({}, {})", call.by, call.operation)).unwrap_or_default();
     let order = Queued {
@@ -235,5 +280,5 @@ pub(super) fn revert(builder: &mut Builder, inbox: &Inbox<'_>, snapshot: &Snapsh
         command: CommandId(format!("revert:{}", builder.now)),
         at: builder.now,
     };
-    start(builder, order, Purpose::Repair, Some(stable.version), applied);
+    start(builder, order, Purpose::Repair, Some(&stable), applied);
 }

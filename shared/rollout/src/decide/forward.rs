@@ -1,6 +1,7 @@
 //! The forward path, step by step, while both sides are up. A deployment with [`Purpose::Rollback`] takes it, too; the
 //! stage `rolling_back` is in [`rollback`].
 
+use super::cleanup::drain;
 use super::health::{self, AlarmCheck, HealthInput, LiveWeights, Readiness, UNREAD_POLL, WATCH_POLL};
 use super::hooks::{self, HookOutcome, HookRun, HookSubject, HookWait};
 use super::stop_the_line::{self, Stopped};
@@ -57,9 +58,16 @@ pub(super) fn registering(current: ForwardDeployment<'_>, registering: Registeri
     {
         return current.roll_back(cause);
     }
-    let effect = Effect::RegisterVersion { template, image: current.deployment.release.image.clone() };
+    let effect = register(current.deployment, template);
     let on = WaitingOn::Version { deadline };
     Transition::wait(current.deployment.with_weighted(current.weighted), on, SCALING_POLL, deadline).effect(effect)
+}
+
+/// Registers the new version: a copy of `template` with the release's image. What a rollback returns to stays in its family.
+pub(super) fn register(deployment: &Deployment, template: String) -> Effect {
+    let is_new = deployment.purpose == Purpose::Deploy;
+    let family = deployment.policy.template.family_of_versions().filter(|_| is_new);
+    Effect::RegisterVersion { template, image: deployment.release.image.clone(), family }
 }
 
 /// One step of a deployment that has a candidate.
@@ -271,7 +279,10 @@ impl ForwardDeployment<'_> {
                 // Includes the version if the ECS circuit breaker gave up on it: a new ECS deployment is
                 // needed.
                 let version = candidate.version.clone();
-                effects.push(Effect::SetVersion { slot, version, desired: want });
+                // A side that may carry traffic is not scaled in, whoever has given it that.
+                let idle = self.snapshot.live_side() == Some(slot.other());
+                let desired = if idle { want } else { want.max(side.desired) };
+                effects.push(Effect::SetVersion { slot, version, desired });
             } else if side.desired < want {
                 // Changes the count only: ECS keeps running a service's revision that was deregistered meanwhile, but
                 // refuses a request that names it.
@@ -475,7 +486,7 @@ impl ForwardDeployment<'_> {
             return Transition::wait(self.with_current_state(), WaitingOn::KeepWarm { until }, WARM_POLL, until);
         }
         let policy = &self.deployment.policy;
-        let until = policy.strategy.drain.after(self.context.now);
+        let until = drain(self.deployment, self.snapshot).after(self.context.now);
         let deadline = policy.deadlines.retire.after(until);
         let old = self.weighted.sides.stable.to_string();
         let step = ForwardStep::Draining { until, deadline, verify_again };

@@ -17,6 +17,7 @@ use crate::promotion::{GateContext, GateInput, GateResult, GateResults, evaluate
 use crate::refusal::CommandRefusal;
 use crate::snapshot::{Reading, Snapshot};
 use crate::target::TargetState;
+use crate::template::TemplateReading;
 use crate::time::Seconds;
 use crate::verdict::Verdict;
 use jiff::Timestamp;
@@ -97,6 +98,7 @@ fn adopt_policy(
     // was requested.
     deployment.options.forward_only |=
         marked_forward_only(&state.target, &deployment.release.id, applied, gate_context);
+    deployment.options.template = template(&deployment, gate_context);
     if let (None, Some(gates)) = (&applied.entry.rules.approval, &mut deployment.gates) {
         // No approval is pending any more. If approval is required again, that is a new request with its own deadline.
         gates.requested_at = None;
@@ -113,6 +115,16 @@ fn adopt_policy(
     let fact = Fact::PlanChanged { plan, policy_version: applied.version, voided };
     let was_asked = gates.requested_at.take().is_some();
     (deployment, was_asked.then_some(Change::Fact(fact)))
+}
+
+/// The template to make the new version of: the newest, as long as nothing has started. The last known one stays while it
+/// cannot be read.
+fn template(deployment: &Deployment, gate_context: Option<&GateContext>) -> Option<Box<TemplateReading>> {
+    deployment.policy.template.family()?;
+    match gate_context.and_then(|context| context.template.as_ref()) {
+        Some(Reading::Known(newest)) => Some(Box::new(newest.clone())),
+        Some(Reading::Unknown(_)) | None => deployment.options.template.clone(),
+    }
 }
 
 /// Whether an upstream environment verified the release as forward-only.

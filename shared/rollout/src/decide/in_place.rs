@@ -1,10 +1,12 @@
 //! The forward path of a deployment that replaces one version by the next in place, step by step. A deployment with
 //! [`Purpose::Rollback`] takes it, too; the stage `rolling_back` is in [`in_place_rollback`].
 
+use super::cleanup::settling;
+use super::forward::register;
 use super::health::{self, AlarmCheck, Alarms, UNREAD_POLL, WATCH_POLL, give_up_cause};
 use super::hooks::{self, HookOutcome, HookRun, HookSubject, HookWait};
 use super::in_place_rollback::short_version;
-use super::replacement::{self, LONGEST_PROTECTION, Progress, Replacement};
+use super::replacement::{self, Progress, Replacement};
 use super::stop_the_line;
 use super::superseding::roll_back_if_superseded;
 use super::transition::{Change, Context, Transition};
@@ -135,7 +137,10 @@ impl Replacing<'_> {
         let (context, deployment, in_place) = (self.context, self.deployment, &self.in_place);
         let workload = self.snapshot.workload.known()?;
         let before_own = !in_place.has_replaced() && workload.version != in_place.before.version;
-        if before_own && self.is_settled() {
+        if before_own && let Some((on, until)) = settling(context, deployment) {
+            return Some(Transition::wait(deployment.clone(), on, UNREAD_POLL, until));
+        }
+        if before_own {
             // Nothing was changed, and what would be returned to is no longer what runs.
             let found = short_version(&workload.version);
             let reason = format!("somebody else set {found} before anything was changed");
@@ -188,7 +193,7 @@ impl Replacing<'_> {
         if let Some(cause) = give_up_cause(deployment, self.context.now, deadline, what) {
             return self.roll_back(cause);
         }
-        let effect = Effect::RegisterVersion { template, image: deployment.release.image.clone() };
+        let effect = register(deployment, template);
         let on = WaitingOn::Version { deadline };
         Transition::wait(self.present(), on, REPLACING_POLL, deadline).effect(effect)
     }
@@ -227,19 +232,19 @@ impl Replacing<'_> {
             Replacement::Foreign { .. } => return Transition::stay(self.present()).observe_again(),
             Replacement::NotYet(progress) => progress,
         };
-        // Protected tasks end by themselves, and the version that replaces them is up.
-        let protected = progress.waits_for_protected_tasks();
-        let longest = LONGEST_PROTECTION.after(self.deployment.stage_entered_at);
-        let deadline = if protected { deadline.max(longest) } else { deadline };
+        let longer = self.deployment.policy.deadlines.healthy;
+        let deadline = replacement::extended(self.deployment, &progress, deadline, longer.after(now));
         if let Some(cause) = give_up_cause(self.deployment, now, deadline, &progress.summary()) {
             return self.roll_back(cause);
         }
-        let runs_it = self.snapshot.workload.known().is_some_and(|workload| workload.version == candidate.version);
-        let seen_running = candidate.seen_running || runs_it;
+        let live = self.snapshot.workload.known().map(|workload| &workload.version);
+        let seen_running = candidate.seen_running || live == Some(&candidate.version);
+        // Going forward, what somebody else has set is not overwritten, settled or not.
+        let foreign = live.is_some_and(|live| *live != candidate.version && *live != self.in_place.before.version);
         let failed = self.deployment.effect_failure.as_ref();
         let again = failed.is_some_and(|failure| failure.effect.kind == EffectKind::ReplaceVersion);
         let version = candidate.version.clone();
-        let effect = (!seen_running || again).then_some(Effect::ReplaceVersion { version });
+        let effect = (!foreign && (!seen_running || again)).then_some(Effect::ReplaceVersion { version });
         let candidate = Candidate { seen_running, ..candidate };
         let Progress { healthy, want, others, protected, detail } = progress;
         let on = WaitingOn::Replacing { healthy, want, others, protected, detail, deadline };

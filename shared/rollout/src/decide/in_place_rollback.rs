@@ -4,7 +4,7 @@ use super::cleanup::{MAX_RETRY_PERIOD, settling};
 use super::going_back::{RollbackAnswer, await_operator, revoke_and_hold_promotion};
 use super::health::UNREAD_POLL;
 use super::hooks;
-use super::replacement::{self, LONGEST_PROTECTION, Progress, Replacement};
+use super::replacement::{self, Progress, Replacement};
 use super::transition::{Change, Context, Transition};
 use crate::deployment::{Deployment, EffectFailure};
 use crate::effect::{Effect, EffectKind};
@@ -143,7 +143,7 @@ impl Observed<'_> {
         if let Some(reason) = self.reason_to_give_up(failure) {
             return self.failed(&format!("{} could not be set again: {reason}", short_version(path.version())));
         }
-        let foreign = workload.filter(|workload| settled && self.is_foreign(workload));
+        let foreign = workload.filter(|workload| self.is_foreign(workload));
         let mut changes = Vec::new();
         if let Some(found) = foreign.map(|workload| workload.version.clone())
             && overwritten.as_ref() != Some(&found)
@@ -189,7 +189,7 @@ impl Observed<'_> {
         let deadline = self.rollback.deadline.max(UNREAD_POLL.after(self.context.now));
         let on = WaitingOn::Version { deadline };
         let waiting = Transition::wait(self.at(self.rollback.clone()), on, SETTING_POLL, deadline);
-        waiting.effect(Effect::RegisterVersion { template, image })
+        waiting.effect(Effect::RegisterVersion { template, image, family: None })
     }
 
     /// Why it is no longer tried: AWS refuses it, or a rollback past its deadline has been retried for long enough.
@@ -217,15 +217,23 @@ impl Observed<'_> {
             }
         };
         if workload.version != self.rollback.path.version() {
+            let given_up_at = MAX_RETRY_PERIOD.after(self.deployment.stage_entered_at);
+            if now >= given_up_at {
+                return self
+                    .failed(&format!("somebody else sets {} again and again", short_version(&workload.version)));
+            }
             // Somebody has set another version since. A rollback is completed.
-            let deadline = self.rollback.deadline.max(self.deployment.policy.deadlines.rollback.after(now));
+            let longer = self.deployment.policy.deadlines.rollback.after(now).min(given_up_at);
+            let deadline = self.rollback.deadline.max(longer);
             let again = Rollback { step: RollbackStep::start(), deadline, ..self.rollback.clone() };
             return Transition::continue_with(self.at(again)).observe_again();
         }
         match replacement::of_version(workload) {
             Replacement::Done { running } => self.finish(running_hooks, running),
             // Nothing runs and nothing shall run: there is nothing to wait for.
-            Replacement::NotYet(_) if workload.desired == 0 && workload.others == 0 => self.finish(running_hooks, 0),
+            Replacement::NotYet(_) if workload.desired == 0 && workload.running == 0 && workload.others == 0 => {
+                self.finish(running_hooks, 0)
+            }
             Replacement::NotYet(progress) => self.wait_for_replacement(workload, &progress),
             // `of_version` says only whether it is done.
             Replacement::Never { .. } | Replacement::Foreign { .. } | Replacement::Unknown(_) => {
@@ -248,10 +256,8 @@ impl Observed<'_> {
 
     fn wait_for_replacement(&self, workload: &WorkloadReading, progress: &Progress) -> Transition {
         let now = self.context.now;
-        let mut deadline = self.rollback.deadline;
-        if progress.waits_for_protected_tasks() {
-            deadline = deadline.max(LONGEST_PROTECTION.after(self.deployment.stage_entered_at));
-        }
+        let longer = self.deployment.policy.deadlines.rollback.after(now);
+        let deadline = replacement::extended(self.deployment, progress, self.rollback.deadline, longer);
         if now >= deadline {
             if progress.healthy >= progress.want {
                 let left = Fact::CleanupIncomplete { what: progress.summary() };
@@ -266,7 +272,8 @@ impl Observed<'_> {
         let version = self.rollback.path.version().to_owned();
         let effect = (gave_up && settled).then_some(Effect::ReplaceVersion { version });
         let on = self.waiting_on(deadline);
-        Transition::wait(self.at(self.rollback.clone()), on, REPLACING_POLL, deadline).effects(effect)
+        let waiting = self.at(Rollback { deadline, ..self.rollback.clone() });
+        Transition::wait(waiting, on, REPLACING_POLL, deadline).effects(effect)
     }
 
     fn waiting_on(&self, deadline: Timestamp) -> WaitingOn {

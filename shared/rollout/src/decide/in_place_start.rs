@@ -4,7 +4,7 @@
 use super::asleep;
 use super::health;
 use super::in_place_rollback::short_version;
-use super::preflight::{Blocker, Preflight, alarm_blocker, with_passed};
+use super::preflight::{Blocker, Preflight, alarm_blocker, with_passed, with_template};
 use super::replacement;
 use super::transition::{Change, Transition};
 use crate::deployment::{Deployment, Purpose};
@@ -40,7 +40,12 @@ pub(super) fn step(preflight: &Preflight<'_>) -> Transition {
         return preflight.blocked(blocker);
     }
     let runs_it = workload.image.as_deref() == Some(deployment.release.image.as_str());
-    let is_live = runs_it && workload.rollout == RolloutReading::Complete;
+    let chosen = match preflight.template() {
+        Ok(chosen) => chosen,
+        Err(blocker) => return preflight.blocked(blocker),
+    };
+    let configures = deployment.options.configuration && !preflight.is_configured_already(chosen.as_ref());
+    let is_live = runs_it && !configures && workload.rollout == RolloutReading::Complete;
     if let Some(held) = preflight.held_before_start(is_live) {
         return held;
     }
@@ -48,13 +53,17 @@ pub(super) fn step(preflight: &Preflight<'_>) -> Transition {
     if is_live && deployment.purpose == Purpose::Deploy {
         return already_live(preflight, workload).fact(found);
     }
-    let template = preflight.preparing.version.clone().unwrap_or_else(|| workload.version.clone());
+    let chosen_version = chosen.as_ref().map(|template| template.version.clone());
+    let returns_to = preflight.preparing.version.clone().or(chosen_version);
+    let template = returns_to.unwrap_or_else(|| workload.version.clone());
     let deadline = deployment.policy.deadlines.register.after(context.now);
     let registering = Registering { deadline, template, registered: None };
     let in_place = InPlace::new(VersionBefore::seen(workload), registering);
     let passed = passed.into_iter().map(|(alarm, reason)| Change::Fact(Fact::AlarmPassed { alarm, reason }));
+    let begun = with_template(begun, chosen.clone());
+    let chosen = chosen.map(|template| Change::Fact(Fact::TemplateChosen { template }));
     let entered = Transition::enter(begun.with_in_place(in_place), deployment.release.tag.clone());
-    entered.fact(found).changes(passed)
+    entered.fact(found).changes(chosen).changes(passed)
 }
 
 /// The release runs already: the ledger learns that, and the deployment's record says so.
@@ -67,6 +76,7 @@ fn already_live(preflight: &Preflight<'_>, workload: &WorkloadReading) -> Transi
         since: preflight.context.now,
         forward_only: deployment.options.forward_only,
         train: deployment.options.train.clone(),
+        template: preflight.context.state.stable.as_ref().and_then(|stable| stable.template.clone()),
     };
     let reason = "it was live already; nothing was changed";
     let ended = Transition::end(deployment.clone(), Verdict::Succeeded, reason);
@@ -79,7 +89,7 @@ fn busy(deployment: &Deployment, workload: &WorkloadReading, now: Timestamp) -> 
     let RolloutReading::InProgress { since } = &workload.rollout else {
         let nothing_runs = workload.desired == 0;
         return nothing_runs.then(|| {
-            let reason = "the workload is scaled to 0, and nothing was ever deployed here: scale it up first";
+            let reason = "nothing runs here yet: `switchback deploy --first TASKS` starts it";
             Blocker::Observed(reason.to_owned())
         });
     };

@@ -20,16 +20,18 @@
 //! | [`going_back`] | what every rollback does: the answer to a request, what is withdrawn, the wait for an operator |
 //! | [`replacement`] | whether everything that runs in place is of a version |
 //! | [`in_place_rollback`] | setting the version before again |
+//! | [`taking_down`] | the end of a first deployment that did not come up |
 //! | [`rollback`] | returning traffic to the stable side |
 //! | [`superseding`] | rolling back for a newer release |
 //! | [`operator`] | forward-only releases that await an operator |
-//! | [`in_place`] | the forward path in place, step by step |
 //! | [`retiring`] | scaling down the old side |
 //! | [`traffic_steps`] | the share of each traffic step, and the tasks and autoscaling limits that it needs |
 //! | [`forward`] | the forward path, step by step |
+//! | [`in_place`] | the forward path in place, step by step |
 //! | [`checks`] | checks that run before every step from registering to retiring |
 //! | [`asleep`] | services at 0 tasks |
 //! | [`preflight`] | what blocks the start of every deployment |
+//! | [`first`] | the first deployment to a target that runs nothing |
 //! | [`in_place_start`] | preflight in place: what runs before |
 //! | [`preparing`] | preflight: which side is stable, and what blocks the start |
 //! | [`rate_limit_wait`] | waiting in the rate limiter's queue, and the effect of throttling on deadlines |
@@ -51,6 +53,7 @@ mod checks;
 mod cleanup;
 mod commands;
 mod drift;
+mod first;
 mod forward;
 mod gate;
 mod going_back;
@@ -72,6 +75,7 @@ mod schedules;
 mod start;
 mod stop_the_line;
 mod superseding;
+mod taking_down;
 mod tasks;
 mod traffic_steps;
 mod transition;
@@ -166,6 +170,7 @@ pub fn decide(state: &TargetState, inbox: &Inbox<'_>, snapshot: Option<&Snapshot
     commands::start_queued(&mut builder, inbox);
     if let Some(snapshot) = idle_snapshot {
         drift::revert(&mut builder, inbox, snapshot);
+        drift::configure(&mut builder, inbox);
     }
     if let Some(running) = &mut builder.state.running {
         if !running.pending.is_empty() {
@@ -228,6 +233,7 @@ fn step(context: &Context<'_>, deployment: &Deployment, snapshot: &Snapshot) -> 
             let checked = checks::PreStepChecks { context, deployment, weighted, snapshot };
             checked.before_step().unwrap_or_else(|| weighted_step(context, deployment, (**weighted).clone(), snapshot))
         }
+        Phase::Moving(Moving::First(state)) => first::step(context, deployment, snapshot, (**state).clone()),
         Phase::Moving(Moving::InPlace(state)) => in_place::step(context, deployment, snapshot, (**state).clone()),
     }
 }

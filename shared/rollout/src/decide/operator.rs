@@ -76,7 +76,8 @@ pub(super) fn wait_in_place(
     let waits = AwaitingOperator { journalled: true, ..waits };
     let settled = deployment.stale_until(context.seen_at, context.now).is_none();
     let workload = snapshot.workload.known();
-    if settled && workload.is_some_and(|workload| workload.version == in_place.before.version) {
+    let was_live = in_place.candidate().is_some_and(|candidate| candidate.seen_running);
+    if settled && was_live && workload.is_some_and(|workload| workload.version == in_place.before.version) {
         // Someone rolled back manually.
         let in_place = InPlace { awaiting_operator: None, ..in_place };
         let cause = Cause::ExternalRollback;
@@ -132,7 +133,7 @@ pub(super) fn resumed(deployment: &Deployment, waits: &AwaitingOperator, now: Ti
             let in_place = InPlace { at, hooks: accepted.hooks, awaiting_operator: None, ..(**in_place).clone() };
             resumed.with_in_place(accept_tasks(in_place, &waits.cause, now))
         }
-        Phase::Gated(_) | Phase::Preparing(_) => resumed,
+        Phase::Moving(Moving::First(_)) | Phase::Gated(_) | Phase::Preparing(_) => resumed,
     }
 }
 

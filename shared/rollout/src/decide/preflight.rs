@@ -9,6 +9,7 @@ use crate::journal::Fact;
 use crate::phase::{Phase, Preparing};
 use crate::promotion::ImageState;
 use crate::snapshot::{AlarmReading, Reading, Snapshot};
+use crate::template::TemplateReading;
 use crate::time::Seconds;
 use crate::verdict::Verdict;
 use jiff::Timestamp;
@@ -36,6 +37,14 @@ pub(super) fn with_passed(deployment: &Deployment, passed: &BTreeMap<String, Str
     begun
 }
 
+/// The deployment, which makes its version of this template.
+pub(super) fn with_template(mut deployment: Deployment, template: Option<TemplateReading>) -> Deployment {
+    if template.is_some() {
+        deployment.options.template = template.map(Box::new);
+    }
+    deployment
+}
+
 impl Preflight<'_> {
     /// The deployment, still preparing.
     pub(super) fn at(&self, preparing: Preparing) -> Deployment {
@@ -56,6 +65,33 @@ impl Preflight<'_> {
             ImageProblem::Deleted(reason) => Transition::end(deployment.clone(), Verdict::Failed, reason),
             ImageProblem::Archived(reason) => self.blocked(Blocker::Observed(reason)),
         })
+    }
+
+    /// The version to make the new one of, where the policy names a family of templates; none: the live version, or that
+    /// which a rollback returns to.
+    pub(super) fn template(&self) -> Result<Option<TemplateReading>, Blocker> {
+        let policy = &self.deployment.policy;
+        let Some(family) = policy.template.family().filter(|_| self.deployment.purpose == Purpose::Deploy) else {
+            return Ok(None);
+        };
+        if let Some(chosen) = &self.deployment.options.template {
+            return Ok(Some(chosen.as_ref().clone()));
+        }
+        match self.context.template {
+            Some(Reading::Known(newest)) => Ok(Some(newest.clone())),
+            Some(Reading::Unknown(reason)) => {
+                Err(Blocker::Unreadable(format!("the templates of family {family} could not be read: {reason}")))
+            }
+            None => Err(Blocker::Unreadable(format!("the templates of family {family} were not read yet"))),
+        }
+    }
+
+    /// Whether a request for newer configuration finds none: the template is that of the stable version, or equal to
+    /// what is live.
+    pub(super) fn is_configured_already(&self, template: Option<&TemplateReading>) -> bool {
+        let stable = self.context.state.stable.as_ref().and_then(|stable| stable.template.as_deref());
+        self.deployment.options.configuration
+            && template.is_none_or(|template| stable == Some(template.version.as_str()) || template.is_unchanged())
     }
 
     /// Why no task can be started with the release's image; `None`: one may be started, or the registry could not be

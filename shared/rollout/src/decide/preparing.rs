@@ -2,10 +2,10 @@
 //! first.
 
 use super::health::{self, rule_is_sound};
-use super::preflight::{Blocker, Preflight, alarm_blocker, with_passed};
+use super::preflight::{Blocker, Preflight, alarm_blocker, with_passed, with_template};
 use super::superseding::roll_back_if_superseded;
 use super::transition::{Change, Context, Transition};
-use super::{asleep, forward, in_place_start, rollback};
+use super::{asleep, first, forward, in_place_start, rollback};
 use crate::deployment::{Deployment, Purpose};
 use crate::journal::Fact;
 use crate::names::Slot;
@@ -29,6 +29,9 @@ pub(super) fn step(
         return superseded;
     }
     let preflight = Preflight { context, deployment, snapshot, preparing };
+    if let Some(count) = deployment.options.first {
+        return first::preflight(&preflight, count);
+    }
     match deployment.policy.resources.platform.way() {
         Way::Weighted => of_sides(preflight),
         Way::InPlace => in_place_start::step(&preflight),
@@ -69,7 +72,17 @@ impl Preflight<'_> {
         passed: BTreeMap<String, String>,
     ) -> Transition {
         let Self { context, deployment, snapshot, .. } = self;
-        let is_live = stable_reading.image.as_deref() == Some(deployment.release.image.as_str());
+        let chosen = match self.template() {
+            Ok(chosen) => chosen,
+            Err(blocker) => return self.blocked(blocker),
+        };
+        let runs_it = stable_reading.image.as_deref() == Some(deployment.release.image.as_str());
+        let configures = deployment.options.configuration && !self.is_configured_already(chosen.as_ref());
+        let is_live = match &self.preparing.version {
+            // A rollback may bring back another configuration of the same image.
+            Some(version) => runs_it && stable_reading.version == *version,
+            None => runs_it && !configures,
+        };
         if let Some(held) = self.held_before_start(is_live) {
             return held;
         }
@@ -84,12 +97,15 @@ impl Preflight<'_> {
                 since: context.now,
                 forward_only: deployment.options.forward_only,
                 train: deployment.options.train.clone(),
+                template: self.context.state.stable.as_ref().and_then(|stable| stable.template.clone()),
             };
             let reason = "it was live already; nothing was changed";
             let ended = Transition::end(deployment.clone(), Verdict::Succeeded, reason);
             return ended.fact(settled).change(Change::Stable(Box::new(side)));
         }
-        let template = self.preparing.version.clone().unwrap_or_else(|| sides.stable_version.clone());
+        let chosen_version = chosen.as_ref().map(|template| template.version.clone());
+        let returns_to = self.preparing.version.clone().or(chosen_version);
+        let template = returns_to.unwrap_or_else(|| sides.stable_version.clone());
         let deadline = deployment.policy.deadlines.register.after(context.now);
         let registering = Registering { deadline, template, registered: None };
         let live = Weights::share(stable, Percent::ALL);
@@ -99,9 +115,10 @@ impl Preflight<'_> {
             original_limits: [stable, candidate].into_iter().filter_map(limits).collect(),
             ..Weighted::new(sides, WeightedStage::Registering(registering), context.seen_at)
         };
-        let begun = with_passed(deployment, &passed);
+        let begun = with_template(with_passed(deployment, &passed), chosen.clone());
         let passed = passed.into_iter().map(|(alarm, reason)| Change::Fact(Fact::AlarmPassed { alarm, reason }));
-        let changes: Vec<Change> = [Change::Fact(settled)].into_iter().chain(passed).collect();
+        let chosen = chosen.map(|template| Change::Fact(Fact::TemplateChosen { template }));
+        let changes: Vec<Change> = [Change::Fact(settled)].into_iter().chain(chosen).chain(passed).collect();
         if let Some(version) = self.preparing.version {
             let there = snapshot.side(candidate).known();
             if there.is_some_and(|side| side.version == version && !side.stalled) {
@@ -197,6 +214,11 @@ fn blockers<'a>(
     let side = read(stable)?;
     read(stable.other())?;
     if side.targets.healthy == 0 {
+        let runs = |slot| snapshot.side(slot).known().is_some_and(|side| side.desired + side.running > 0);
+        if !runs(stable) && !runs(stable.other()) {
+            let reason = "nothing runs here yet: `switchback deploy --first TASKS` starts it";
+            return Err(Blocker::Observed(reason.to_owned()));
+        }
         let reason = format!(
             "{stable} has all traffic and no healthy target: there would be no way back. `switchback rollback` puts it \
              on the last stable side, if that is another one"

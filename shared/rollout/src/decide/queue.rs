@@ -43,7 +43,8 @@ pub(super) fn enqueue(builder: &mut Builder, inbox: &Inbox<'_>, wanted: Queued) 
     let nothing_before =
         builder.state.queued.is_empty() && (builder.state.running.is_none() || (at_its_gates && displaces));
     let stable = builder.state.stable.as_ref().and_then(|stable| stable.release.as_ref());
-    if nothing_before && builder.state.drift().is_none() && stable.is_some_and(|stable| &stable.id.digest == digest) {
+    let is_stable = stable.is_some_and(|stable| &stable.id.digest == digest) && !wanted.options.configuration;
+    if nothing_before && !builder.state.needs_repair() && is_stable {
         return refuse_redundant(builder, &wanted, CommandRefusal::AlreadyStable { tag: tag.clone() });
     }
     match admission::admit(&builder.state, inbox, applied, &wanted, builder.now) {
@@ -96,14 +97,18 @@ fn already_under_way(builder: &mut Builder, wanted: &Queued, at_its_gates: bool)
     let (digest, tag) = (&wanted.release.id.digest, &wanted.release.tag);
     let hotfix = is_hotfix(wanted);
     let mut queued = builder.state.queued.iter_mut();
-    if let Some(waiting) = queued.find(|queued| &queued.release.id.digest == digest && !hotfix) {
+    let configures = wanted.options.configuration;
+    let same = |queued: &&mut Queued| &queued.release.id.digest == digest && queued.options.configuration == configures;
+    if let Some(waiting) = queued.find(|queued| same(queued) && !hotfix) {
         join_train(&mut waiting.options, wanted);
         return Some(CommandRefusal::AlreadyQueued { tag: tag.clone() });
     }
     let running = builder.state.running.as_mut()?;
     // The hotfix lane overtakes a deployment waiting at the gates of the regular lane.
     let overtakes = hotfix && at_its_gates && running.options.lane != Lane::Hotfix;
-    if overtakes || &running.release.id.digest != digest || running.is_backing_out() {
+    // One that has begun may be made of an older template.
+    let may_lack_it = configures && !at_its_gates;
+    if overtakes || may_lack_it || &running.release.id.digest != digest || running.is_backing_out() {
         return None;
     }
     let number = running.number;
@@ -220,10 +225,11 @@ pub(super) fn next<'a>(builder: &mut Builder, inbox: &Inbox<'a>) -> Option<(Queu
     while builder.state.running.is_none() && !builder.state.queued.is_empty() {
         let order = builder.state.queued.remove(0);
         let stable = builder.state.stable.as_ref().and_then(|stable| stable.release.as_ref());
-        let is_stable = stable.is_some_and(|stable| stable.id.digest == order.release.id.digest);
+        let is_stable =
+            stable.is_some_and(|stable| stable.id.digest == order.release.id.digest) && !order.options.configuration;
         match inbox.policy {
             None => refuse_and_stop_train(builder, &order, CommandRefusal::NoPolicy),
-            Some(_) if is_stable && builder.state.drift().is_none() => {
+            Some(_) if is_stable && !builder.state.needs_repair() => {
                 let refusal = CommandRefusal::AlreadyStable { tag: order.release.tag.clone() };
                 refuse_redundant(builder, &order, refusal);
             }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 /// How long protected tasks may keep a replacement from ending: the longest protection that a task can ask for (ECS API
 /// reference, `UpdateTaskProtection`, `expiresInMinutes`).
-pub(super) const LONGEST_PROTECTION: Seconds = Seconds(48 * 3600);
+const LONGEST_PROTECTION: Seconds = Seconds(48 * 3600);
 
 /// How far the replacement by a version is.
 pub(super) enum Replacement {
@@ -113,6 +113,20 @@ pub(super) fn of_version(workload: &WorkloadReading) -> Replacement {
         return Replacement::Done { running: workload.running };
     }
     Replacement::NotYet(Progress::of(workload, detail(workload)))
+}
+
+/// The deadline of a replacement that waits for nothing but protected tasks: they end by themselves, and the version that
+/// replaces them is up. `longer`: the deadline of one that begins now.
+pub(super) fn extended(
+    deployment: &Deployment,
+    progress: &Progress,
+    deadline: Timestamp,
+    longer: Timestamp,
+) -> Timestamp {
+    if !progress.waits_for_protected_tasks() {
+        return deadline;
+    }
+    deadline.max(longer.min(LONGEST_PROTECTION.after(deployment.stage_entered_at)))
 }
 
 /// Text for a workload that could not be read.

@@ -6,10 +6,11 @@ use super::cleanup::{
 use super::going_back::{RollbackAnswer, await_operator, revoke_and_hold_promotion};
 use super::health::{self, LiveWeights, UNREAD_POLL};
 use super::transition::{Change, Context, Transition};
-use super::{hooks, in_place_rollback, schedules};
+use super::{hooks, in_place_rollback, schedules, taking_down};
 use crate::deployment::{Deployment, Purpose};
 use crate::effect::{Effect, EffectKind};
 use crate::explanation::WaitingOn;
+use crate::first::FirstStage;
 use crate::journal::Fact;
 use crate::names::Slot;
 use crate::phase::{Moving, Phase};
@@ -31,6 +32,12 @@ pub(super) fn request(deployment: &Deployment, cause: Cause, now: Timestamp) -> 
         Phase::Moving(Moving::Weighted(weighted)) => weighted,
         Phase::Moving(Moving::InPlace(in_place)) => {
             return in_place_rollback::request(deployment, in_place, cause, now);
+        }
+        Phase::Moving(Moving::First(first)) if matches!(first.at, FirstStage::TakingDown { .. }) => {
+            return RollbackAnswer::AlreadyRollingBack;
+        }
+        Phase::Moving(Moving::First(state)) => {
+            return RollbackAnswer::Begun(taking_down::start(deployment, (**state).clone(), cause, now));
         }
         Phase::Gated(_) | Phase::Preparing(_) => {
             let (verdict, reason) = (cause.verdict(false), cause.summary());
@@ -311,12 +318,18 @@ impl ObservedRollback<'_> {
             let before = if decided { record.before } else { record.decided };
             *record = WeightsRecord { before, decided: wanted, verified: true, may_still_be_live: None };
         }
+        let mut deadline = rollback.deadline;
         let step = if weighted.needs_draining() {
-            RollbackStep::Draining { until: self.deployment.policy.strategy.drain.after(self.context.now) }
+            let until = cleanup::drain(self.deployment, self.snapshot).after(self.context.now);
+            // The cleanup that follows has its own time, however long cookies bind clients to the candidate.
+            if until >= deadline {
+                deadline = self.deployment.policy.deadlines.rollback.after(until);
+            }
+            RollbackStep::Draining { until }
         } else {
             RollbackStep::ScalingDownCandidate
         };
-        Transition::continue_with(self.at(weighted, Rollback { step, ..rollback })).changes(changes)
+        Transition::continue_with(self.at(weighted, Rollback { step, deadline, ..rollback })).changes(changes)
     }
 
     /// Whether a rollback past its deadline is given up. One that can be done is tried at least once, then retried for

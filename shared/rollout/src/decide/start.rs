@@ -9,18 +9,23 @@ use crate::journal::Fact;
 use crate::names::Actor;
 use crate::phase::{Gated, Phase};
 use crate::policy::AppliedTarget;
-use crate::target::Queued;
+use crate::target::{Queued, StableSide};
+use crate::template::TemplateReading;
 
-/// Starts a deployment. `version`: ARN of the one that a rollback or repair returns to.
+/// Starts a deployment. `returns_to`: what a rollback or repair returns to.
 pub(super) fn start(
     builder: &mut Builder,
-    order: Queued,
+    mut order: Queued,
     purpose: Purpose,
-    version: Option<String>,
+    returns_to: Option<&StableSide>,
     applied: &AppliedTarget,
 ) {
     builder.state.last_deployment += 1;
     let number = builder.state.last_deployment;
+    let version = returns_to.map(|side| side.version.clone());
+    if let Some(template) = returns_to.and_then(|side| side.template.clone()) {
+        order.options.template = Some(Box::new(TemplateReading::new(template, Vec::new())));
+    }
     let gates_deadline = applied.entry.rules.give_up_after.after(builder.now);
     let (gates, phase) = match purpose {
         Purpose::Deploy => {

@@ -29,6 +29,8 @@ fn is_baked(deployment: &Deployment, now: Timestamp) -> bool {
             }
             _ => None,
         },
+        // There is nothing else that serves.
+        Phase::Moving(Moving::First(_)) => return true,
         Phase::Gated(_) | Phase::Preparing(_) => None,
     };
     baked_until.is_some_and(|until| now >= until)

@@ -54,7 +54,8 @@ pub(super) fn too_many_failed_in_place(
     })
 }
 
-fn failed_to_start(failed: u32, newest: &str) -> Option<String> {
+/// Why a version that was never up will not start: too many of its tasks have stopped.
+pub(super) fn failed_to_start(failed: u32, newest: &str) -> Option<String> {
     (failed >= MAX_FAILED_STARTS).then(|| format!("{failed} tasks stopped, the last one: {newest}"))
 }
 
@@ -91,7 +92,8 @@ pub(super) fn launch_failure_in_place(
     never_launches(deployment, event, now)
 }
 
-fn never_launches(deployment: &Deployment, event: &ServiceEvent, now: Timestamp) -> Option<String> {
+/// Why a task will never be placed; `None`: it may still be.
+pub(super) fn never_launches(deployment: &Deployment, event: &ServiceEvent, now: Timestamp) -> Option<String> {
     let lasts = now >= LAUNCH_TIMEOUT.after(deployment.stage_entered_at);
     (lasts && !waits_for_capacity(&event.message)).then(|| event.message.clone())
 }

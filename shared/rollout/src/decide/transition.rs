@@ -9,6 +9,7 @@ use crate::names::{Actor, ImageDigest};
 use crate::promotion::ImageState;
 use crate::snapshot::Reading;
 use crate::target::{StableSide, TargetState};
+use crate::template::TemplateReading;
 use crate::time::Seconds;
 use crate::verdict::Verdict;
 use jiff::Timestamp;
@@ -28,6 +29,8 @@ pub(super) struct Context<'a> {
     pub(super) line_stopped: Option<&'a Result<String, String>>,
     /// The registry's answers about images, as far as they were read.
     pub(super) images: &'a BTreeMap<ImageDigest, Reading<ImageState>>,
+    /// The newest template, where the policy names a family and it was read.
+    pub(super) template: Option<&'a Reading<TemplateReading>>,
     /// A command stays in the inbox until the running deployment has ended.
     pub(super) has_deferred_command: bool,
 }

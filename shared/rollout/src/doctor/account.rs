@@ -215,8 +215,9 @@ fn check_iam_scope(
         check_prefix(&subject, &service.repository, &iam_scope.repositories, "RepositoryPrefix", consequence);
     }
     let mut roles = std::collections::BTreeSet::new();
-    for (_, workload) in seen.platform.workloads() {
-        if let Reading::Known(Some(definition)) = &workload.definition {
+    let of_workloads = seen.platform.workloads().map(|(_, workload)| &workload.definition);
+    for definition in of_workloads.chain([&seen.template]) {
+        if let Reading::Known(Some(definition)) = definition {
             roles.extend(definition.roles.iter().map(String::as_str));
         }
     }

@@ -11,6 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct InspectionResult {
     /// What runs the target.
     pub platform: InspectedPlatform,
+    /// The newest active task definition of the family of templates; none: the family has no active one. Not asked for
+    /// where the policy names no family.
+    pub template: Reading<Option<InspectedTaskDefinition>>,
     /// Alarms by name, including the children of composite alarms; one that CloudWatch does not have is missing.
     pub alarms: Reading<BTreeMap<String, AlarmDetails>>,
     /// The service's repository; none: there is no such repository.
@@ -117,6 +120,8 @@ pub struct InspectedService {
     pub maximum_percent: u32,
     /// ARNs of the target groups that its tasks register in.
     pub groups: Vec<String>,
+    /// The containers and their ports that its tasks register with.
+    pub registered_ports: BTreeSet<(String, u16)>,
     /// Desired count.
     pub desired: u32,
     /// Its tasks count against the account's Fargate quotas, On-Demand or Spot.
@@ -166,6 +171,22 @@ impl InspectedService {
     }
 }
 
+/// The network mode of a task definition that sets none, on Linux (ECS API reference, `RegisterTaskDefinition`).
+pub const DEFAULT_NETWORK_MODE: &str = "bridge";
+
+/// First and last container port of a port mapping, given its `containerPort` or its `containerPortRange`
+/// (`8000-8010`); none: neither is valid.
+#[must_use]
+pub fn mapped_ports(port: Option<i64>, range: Option<&str>) -> Option<(u16, u16)> {
+    match range {
+        Some(range) => {
+            let (first, last) = range.split_once('-')?;
+            Some((first.parse().ok()?, last.parse().ok()?))
+        }
+        None => u16::try_from(port?).ok().map(|port| (port, port)),
+    }
+}
+
 /// A task definition (`DescribeTaskDefinition`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InspectedTaskDefinition {
@@ -175,6 +196,10 @@ pub struct InspectedTaskDefinition {
     pub roles: Vec<String>,
     /// CPU units of a task, 1024 to a vCPU; none: set on its containers only.
     pub cpu_units: Option<u32>,
+    /// `awsvpc`, `bridge`, `host`, `none`; [`DEFAULT_NETWORK_MODE`] where it is not set.
+    pub network_mode: String,
+    /// `requiresCompatibilities`: `FARGATE`, `EC2`, `EXTERNAL`; empty: not set.
+    pub launch_types: BTreeSet<String>,
 }
 
 /// A container of a task definition.
@@ -189,6 +214,16 @@ pub struct InspectedContainer {
     pub health_check: bool,
     /// `stopTimeout`: seconds from SIGTERM to SIGKILL; none: not set.
     pub stop_timeout_s: Option<u32>,
+    /// First and last container port of each of its port mappings.
+    pub ports: Vec<(u16, u16)>,
+}
+
+impl InspectedContainer {
+    /// Whether one of its port mappings has this container port.
+    #[must_use]
+    pub fn maps(&self, port: u16) -> bool {
+        self.ports.iter().any(|(first, last)| (*first..=*last).contains(&port))
+    }
 }
 
 /// A target group (`DescribeTargetGroups`, `DescribeTargetGroupAttributes`).
@@ -288,4 +323,24 @@ pub struct IamScope {
     pub hooks: String,
     /// Prefix of SNS topic names.
     pub topics: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_mapping_has_one_port_or_a_range() {
+        let cases = [
+            (Some(8080), None, Some((8080, 8080))),
+            (None, Some("8000-8010"), Some((8000, 8010))),
+            (None, None, None),
+            (Some(70_000), None, None),
+            (None, Some("8000"), None),
+            (None, Some("a-b"), None),
+        ];
+        for (port, range, expected) in cases {
+            assert_eq!(mapped_ports(port, range), expected, "{port:?} {range:?}");
+        }
+    }
 }

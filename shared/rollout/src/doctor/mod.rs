@@ -11,6 +11,7 @@
 //! | `sides` | a pair: services, task definitions, target groups, autoscaling of both sides |
 //! | `rules` | a pair: rules and listeners, and other rules that forward to its target groups |
 //! | `in_place` | the ECS service of a target whose versions replace one another in place |
+//! | `template` | the newest template of the family that the policy names |
 //! | [`alarms`] | whether alarms can fire, in time, and for the right side |
 //! | `recovery` | how long a rollback may take |
 //! | `account` | repository, quotas, and the IAM scope of the control plane's own roles |
@@ -25,6 +26,7 @@ mod recovery;
 mod rules;
 mod sides;
 mod target_groups;
+mod template;
 pub mod terraform;
 
 use crate::names::{Slot, TargetId};
@@ -70,6 +72,8 @@ pub struct Finding {
 pub struct Inspection {
     /// What to inspect.
     pub resources: TargetResources,
+    /// The family whose newest task definition is the template; none: the policy names none.
+    pub template: Option<String>,
     /// Names of the alarms.
     pub alarms: BTreeSet<String>,
     /// The registry that has `repository`.
@@ -87,6 +91,7 @@ pub fn inspection(policy: &Policy, target: &TargetId) -> Option<Inspection> {
     Some(Inspection {
         registry: service.map(|service| service.registry.clone()).unwrap_or_default(),
         resources: wanted.resources.clone(),
+        template: wanted.template.family().map(str::to_owned),
         alarms: wanted.alarms.iter().map(|alarm| alarm.name.clone()).collect(),
         repository: repository.unwrap_or_default(),
     })
@@ -99,6 +104,7 @@ pub fn judge(policy: &Policy, target: &TargetId, seen: &InspectionResult) -> Vec
     let Some(wanted) = policy.target(target) else { return Vec::new() };
     let mut findings = Findings::default();
     let start = judge_platform(wanted, &seen.platform, &mut findings);
+    template::judge(wanted, seen, &mut findings);
     alarms::judge(wanted, seen, &mut findings);
     recovery::judge(policy, target, wanted, seen, &mut findings);
     account::judge(policy, target, wanted, seen, start.as_ref(), &mut findings);

@@ -20,7 +20,8 @@ pub struct IgnoredAttributes {
 }
 
 /// Everything that a deployment to this target changes, and nothing else. A scalable target is listed where there is
-/// one that deployments override.
+/// one that deployments override. A family of templates is not listed: its `aws_ecs_task_definition` stays Terraform's,
+/// and versions are registered in another family.
 #[must_use]
 pub fn ignored_attributes(policy: &TargetPolicy, seen: &InspectionResult) -> Vec<IgnoredAttributes> {
     let resources = &policy.resources;

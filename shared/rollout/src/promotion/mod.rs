@@ -10,11 +10,12 @@ use crate::brake::Brake;
 use crate::command::{DeployOptions, Lane, Overrides, PlanId};
 use crate::deployment::{Deployment, GateProgress};
 use crate::entry::Gate;
-use crate::names::{Actor, ImageDigest, ReleaseId, TargetId};
+use crate::names::{Actor, ImageDigest, Name, ReleaseId, TargetId};
 use crate::phase::Phase;
 use crate::policy::AppliedTarget;
 use crate::snapshot::Reading;
 use crate::target::{OperatorHold, TargetState, Verified};
+use crate::template::TemplateReading;
 use crate::verdict::Verdict;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,9 @@ pub struct GateContext {
     /// read.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<ImageDigest, Reading<ImageState>>,
+    /// The newest template, where the policy names a family; none: it names none, or it was not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<Reading<TemplateReading>>,
 }
 
 /// Whether a registry can still serve an image.
@@ -64,13 +68,18 @@ impl GateContext {
     /// No brakes, and no related targets.
     #[must_use]
     pub fn empty() -> Self {
-        Self { brakes: Reading::Known(Vec::new()), related_targets: BTreeMap::new(), images: BTreeMap::new() }
+        Self {
+            brakes: Reading::Known(Vec::new()),
+            related_targets: BTreeMap::new(),
+            images: BTreeMap::new(),
+            template: None,
+        }
     }
 
     /// Nothing was read, for this reason.
     #[must_use]
     pub fn unavailable(reason: &str) -> Self {
-        Self { brakes: Reading::Unknown(reason.to_owned()), related_targets: BTreeMap::new(), images: BTreeMap::new() }
+        Self { brakes: Reading::Unknown(reason.to_owned()), ..Self::empty() }
     }
 }
 
@@ -81,16 +90,27 @@ pub struct RelatedTarget {
     pub verified: Vec<Verified>,
     /// Digest of the release that is stable there.
     pub stable: Option<ImageDigest>,
+    /// Digest of the release that a deployment is bringing there, or taking back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<ImageDigest>,
 }
 
 impl From<&TargetState> for RelatedTarget {
     fn from(state: &TargetState) -> Self {
         let stable = state.stable.as_ref().and_then(|stable| stable.release.as_ref());
-        Self { verified: state.verified.clone(), stable: stable.map(|release| release.id.digest.clone()) }
+        let running = state.running.as_ref().map(|running| running.release.id.digest.clone());
+        let stable = stable.map(|release| release.id.digest.clone());
+        Self { verified: state.verified.clone(), stable, running }
     }
 }
 
 impl RelatedTarget {
+    /// Whether this release is gone from there: neither stable nor on its way.
+    #[must_use]
+    pub fn is_rid_of(&self, digest: &ImageDigest) -> bool {
+        [&self.stable, &self.running].into_iter().all(|known| known.as_ref() != Some(digest))
+    }
+
     /// Since when this release is verified there; none: it is not.
     #[must_use]
     pub fn verified_since(&self, digest: &ImageDigest) -> Option<Timestamp> {
@@ -275,7 +295,10 @@ pub fn related_targets(target: &TargetId, applied: &AppliedTarget, options: &Dep
     let mut found: BTreeSet<TargetId> =
         before.map(|environment| TargetId { environment: environment.clone(), ..target.clone() }).collect();
     if let Some(train) = &options.train {
-        let members = train.members.keys().filter(|service| applied.entry.depends_on.contains(*service));
+        // A train starts in the order of dependencies, and goes back in reverse.
+        let entry = &applied.entry;
+        let is_related = |service: &&Name| entry.depends_on.contains(*service) || entry.dependents.contains(*service);
+        let members = train.members.keys().filter(is_related);
         found.extend(members.map(|service| TargetId { service: service.clone(), ..target.clone() }));
     }
     found

@@ -24,6 +24,8 @@ pub fn target() -> TargetId {
 pub fn policy() -> TargetPolicy {
     let step = |traffic, hold| Step { traffic: Percent::new(traffic).expect("a share"), hold: Seconds(hold) };
     TargetPolicy {
+        template: rollout::template::TemplateSource::Live,
+        configuration: rollout::template::ConfigurationTrigger::Manual,
         resources: TargetResources {
             platform: Platform::EcsPair(EcsPair {
                 cluster: "shop".to_owned(),
@@ -113,6 +115,8 @@ pub struct TargetFixture {
     pub recorded: Option<Vec<String>>,
     /// How often the state was written down.
     pub revision: u64,
+    /// How long cookies bind clients to a side.
+    pub sticky_for: Option<Seconds>,
 }
 
 impl TargetFixture {
@@ -139,8 +143,12 @@ impl TargetFixture {
                 autoscaling: None,
             })
         };
-        let rule =
-            RuleReading { weights: Weights { blue: 1, green: 0 }, has_both_groups: true, foreign_groups: vec![] };
+        let rule = RuleReading {
+            weights: Weights { blue: 1, green: 0 },
+            has_both_groups: true,
+            foreign_groups: vec![],
+            sticky_for: None,
+        };
         let alarms = policy.alarms.iter().map(|alarm| (alarm.name.clone(), AlarmReading::Ok)).collect();
         Self {
             now: start(),
@@ -175,6 +183,7 @@ impl TargetFixture {
             last_traffic: BTreeMap::new(),
             recorded: None,
             revision: 0,
+            sticky_for: None,
         }
     }
 
@@ -286,6 +295,10 @@ impl TargetFixture {
         }
     }
 
+    pub fn side_running(&self, slot: Slot) -> u32 {
+        self.snapshot.side(slot).known().map_or(0, |side| side.running)
+    }
+
     pub fn weights(&self) -> Weights {
         self.snapshot.rules[0].known().expect("a readable rule").weights
     }
@@ -296,6 +309,7 @@ impl TargetFixture {
                 weights: Weights { blue, green },
                 has_both_groups: true,
                 foreign_groups: vec![],
+                sticky_for: self.sticky_for,
             });
         }
     }
@@ -342,15 +356,25 @@ impl TargetFixture {
             side.targets = TargetHealth { healthy, unhealthy: count - healthy, ..TargetHealth::default() };
         };
         match effect {
-            Effect::RegisterVersion { image, .. } => {
-                return Outcome::Registered { version: format!("td:{image}"), reused: false };
+            Effect::RegisterVersion { image, template, family } => {
+                let of = family.as_ref().map(|_| format!("#{template}")).unwrap_or_default();
+                return Outcome::Registered { version: format!("td:{image}{of}"), reused: false };
             }
             Effect::SetVersion { slot, version, desired } => {
                 let side = self.side(*slot);
                 side.version.clone_from(version);
+                side.image = version.strip_prefix("td:").and_then(|it| it.split('#').next()).map(str::to_owned);
                 tasks(side, *desired);
             }
-            Effect::ReplaceVersion { version } => panic!("{version} is set in place, and there are two sides"),
+            Effect::StartFirst { slot: Some(slot), version, count } => {
+                let side = self.side(*slot);
+                side.version.clone_from(version);
+                tasks(side, *count);
+            }
+            Effect::StopFirst { slot: Some(slot) } => tasks(self.side(*slot), 0),
+            Effect::StartFirst { .. } | Effect::StopFirst { .. } | Effect::ReplaceVersion { .. } => {
+                panic!("this is for a workload in place, and there are two sides: {effect:?}")
+            }
             Effect::SetDesired { slot, desired } => {
                 let live = self.weights().of(*slot) > 0;
                 let side = self.side(*slot);
@@ -367,7 +391,12 @@ impl TargetFixture {
             Effect::SetWeights { .. } => return Outcome::Unsure { reason: "Throttling: rate exceeded".to_owned() },
             Effect::SetTestRules { weights } => {
                 let rule = |weights: &Weights| {
-                    let rule = RuleReading { weights: *weights, has_both_groups: true, foreign_groups: vec![] };
+                    let rule = RuleReading {
+                        weights: *weights,
+                        has_both_groups: true,
+                        foreign_groups: vec![],
+                        sticky_for: None,
+                    };
                     Reading::Known(rule)
                 };
                 self.snapshot.test_rules = weights.iter().map(rule).collect();

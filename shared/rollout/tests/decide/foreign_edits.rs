@@ -124,7 +124,12 @@ fn a_rule_with_neither_sides_target_group_is_described() {
         (vec![], "forwards to neither side"),
         (vec!["tg-canary".to_owned()], "forwards to neither side, but to tg-canary"),
     ] {
-        let rule = RuleReading { weights: Weights { blue: 0, green: 0 }, has_both_groups: false, foreign_groups };
+        let rule = RuleReading {
+            weights: Weights { blue: 0, green: 0 },
+            has_both_groups: false,
+            foreign_groups,
+            sticky_for: None,
+        };
         let mut running = mid_shift();
         running.now = Seconds(30).after(running.now);
         running.snapshot.rules = vec![Reading::Known(rule.clone())];

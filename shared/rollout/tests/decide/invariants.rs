@@ -1,4 +1,7 @@
-//! What no decision ever does, over random worlds, commands and moments.
+//! What no decision ever does, over random worlds, commands and moments: here of a pair, in [`in_place`] of a service
+//! whose versions replace one another.
+
+mod in_place;
 
 use super::fixture::{TargetFixture, deploy, new_command};
 use super::gates;
@@ -96,56 +99,11 @@ proptest! {
 
     #[test]
     fn no_decision_violates_an_invariant(rule in rule(), events in proptest::collection::vec(event(), 1..80)) {
-        let mut fixture = gates::prod_with_gates();
-        fixture.applied.entry.rules.after = None;
-        fixture.applied.entry.rules.approval = None;
-        fixture.applied.entry.rules.give_up_after = Seconds(7200);
-        fixture.applied.entry.depends_on.insert(Name::new("users").expect("a name"));
-        fixture.applied.concurrency = rule;
+        let mut fixture = ungated(rule);
         let mut request = 0;
         for event in events {
-            let mut commands = vec![];
             let settles = matches!(event, Event::AdvanceClock(seconds) if seconds % 2 == 0);
-            match event {
-                Event::AdvanceClock(seconds) => fixture.now += SignedDuration::from_secs(seconds),
-                Event::Alarm(0) => fixture.alarm(AlarmReading::Ok),
-                Event::Alarm(1) => fixture.alarm(AlarmReading::NoData),
-                Event::Alarm(_) => fixture.fire_alarm(),
-                Event::Deploy(version) => commands.push(deploy(&format!("v{version}"))),
-                Event::Abort | Event::Rollback => {
-                    request += 1;
-                    let what = if matches!(event, Event::Abort) { Instruction::Abort { deployment: None } } else { Instruction::Rollback };
-                    commands.push(new_command(what, &request.to_string()));
-                }
-                Event::EditRule(blue, green) => fixture.edit_rule(blue, green),
-                Event::DecideApproval(..) | Event::Promote(_) | Event::Hotfix(_) | Event::ForwardOnly(_) | Event::Resume
-                | Event::Override | Event::Train(..) | Event::StopTrain => {
-                    request += 1;
-                    commands.extend(command_for(&fixture, &event, request));
-                }
-                Event::Brake(_) | Event::RequireApprovals(_) | Event::StagingVerification(..) | Event::RequireStaging(_) => gate_context(&mut fixture, &event),
-                Event::SetConcurrency(rule) => fixture.applied.concurrency = rule,
-                Event::CandidatesUnhealthy(sick) => fixture.candidates_unhealthy = sick,
-                Event::WeightWritesFail(stuck) => fixture.weight_writes_fail = stuck,
-                Event::FailTargets(green) => {
-                    if let Reading::Known(side) = if green { &mut fixture.snapshot.green } else { &mut fixture.snapshot.blue } {
-                        side.targets = TargetHealth { unhealthy: side.running, ..TargetHealth::default() };
-                    }
-                }
-                Event::HealTargets => for green in [false, true] {
-                    if let Reading::Known(side) = if green { &mut fixture.snapshot.green } else { &mut fixture.snapshot.blue } {
-                        side.targets = TargetHealth { healthy: side.running, ..TargetHealth::default() };
-                    }
-                },
-                Event::HideReadings(0) => fixture.snapshot.alarms = Reading::Unknown("throttled".to_owned()),
-                Event::HideReadings(_) => fixture.rules_unreadable = true,
-                Event::RestoreReadings => {
-                    fixture.rules_unreadable = false;
-                    if matches!(fixture.snapshot.alarms, Reading::Unknown(_)) {
-                        fixture.alarm(AlarmReading::Ok);
-                    }
-                }
-            }
+            let commands = apply_event(&mut fixture, &event, &mut request);
             let mut next = check_decision(&mut fixture, &commands)?;
             let (mut rounds, mut idle) = (0, 0);
             while settles && next == Next::Immediately && rounds < 30 {
@@ -175,6 +133,74 @@ proptest! {
     }
 }
 
+/// The target without gates that have to be opened first.
+fn ungated(rule: Concurrency) -> TargetFixture {
+    let mut fixture = gates::prod_with_gates();
+    fixture.applied.entry.rules.after = None;
+    fixture.applied.entry.rules.approval = None;
+    fixture.applied.entry.rules.give_up_after = Seconds(7200);
+    fixture.applied.entry.depends_on.insert(Name::new("users").expect("a name"));
+    fixture.applied.concurrency = rule;
+    fixture
+}
+
+/// Lets something happen, and returns the commands that it brings.
+fn apply_event(fixture: &mut TargetFixture, event: &Event, request: &mut u32) -> Vec<rollout::Command> {
+    match event {
+        Event::AdvanceClock(seconds) => fixture.now += SignedDuration::from_secs(*seconds),
+        Event::Alarm(0) => fixture.alarm(AlarmReading::Ok),
+        Event::Alarm(1) => fixture.alarm(AlarmReading::NoData),
+        Event::Alarm(_) => fixture.fire_alarm(),
+        Event::Deploy(version) => return vec![deploy(&format!("v{version}"))],
+        Event::Abort | Event::Rollback => {
+            *request += 1;
+            let is_abort = matches!(event, Event::Abort);
+            let what = if is_abort { Instruction::Abort { deployment: None } } else { Instruction::Rollback };
+            return vec![new_command(what, &request.to_string())];
+        }
+        Event::EditRule(blue, green) => fixture.edit_rule(*blue, *green),
+        Event::DecideApproval(..)
+        | Event::Promote(_)
+        | Event::Hotfix(_)
+        | Event::ForwardOnly(_)
+        | Event::Resume
+        | Event::Override
+        | Event::Train(..)
+        | Event::StopTrain => {
+            *request += 1;
+            return command_for(fixture, event, *request).into_iter().collect();
+        }
+        Event::Brake(_) | Event::RequireApprovals(_) | Event::StagingVerification(..) | Event::RequireStaging(_) => {
+            gate_context(fixture, event);
+        }
+        Event::SetConcurrency(rule) => fixture.applied.concurrency = *rule,
+        Event::CandidatesUnhealthy(sick) => fixture.candidates_unhealthy = *sick,
+        Event::WeightWritesFail(stuck) => fixture.weight_writes_fail = *stuck,
+        Event::FailTargets(green) => {
+            let side = if *green { &mut fixture.snapshot.green } else { &mut fixture.snapshot.blue };
+            if let Reading::Known(side) = side {
+                side.targets = TargetHealth { unhealthy: side.running, ..TargetHealth::default() };
+            }
+        }
+        Event::HealTargets => {
+            for side in [&mut fixture.snapshot.blue, &mut fixture.snapshot.green] {
+                if let Reading::Known(side) = side {
+                    side.targets = TargetHealth { healthy: side.running, ..TargetHealth::default() };
+                }
+            }
+        }
+        Event::HideReadings(0) => fixture.snapshot.alarms = Reading::Unknown("throttled".to_owned()),
+        Event::HideReadings(_) => fixture.rules_unreadable = true,
+        Event::RestoreReadings => {
+            fixture.rules_unreadable = false;
+            if matches!(fixture.snapshot.alarms, Reading::Unknown(_)) {
+                fixture.alarm(AlarmReading::Ok);
+            }
+        }
+    }
+    Vec::new()
+}
+
 fn check_decision(fixture: &mut TargetFixture, commands: &[rollout::Command]) -> Result<Next, TestCaseError> {
     fixture.record_traffic();
     let seen = fixture.seen();
@@ -185,23 +211,10 @@ fn check_decision(fixture: &mut TargetFixture, commands: &[rollout::Command]) ->
 
     let repeated = rollout::decide(&before, &inbox, shown, fixture.now);
     prop_assert_eq!(&repeated, &decision, "the same input has the same answer");
-
-    for (sequence, entry) in (before.last_entry + 1..).zip(&decision.journal) {
-        prop_assert_eq!(entry.sequence, sequence, "the journal has a gap");
-    }
-    // The stop of a train waits for a deployment that can no longer roll back.
-    let may_wait = |command: &&rollout::Command| matches!(command.instruction, Instruction::StopTrain { .. });
-    let waiting = commands.iter().filter(may_wait).count();
-    prop_assert!(decision.consumed.len() + waiting >= commands.len(), "every command is answered");
-    prop_assert!(decision.consumed.len() <= commands.len(), "no command is answered twice");
-    check_gates(fixture, &before, &decision)?;
-    if decision.state.running.is_some() {
-        prop_assert!(decision.next != Next::Idle, "a running deployment is never forgotten");
-        if let Next::At(at) = decision.next {
-            prop_assert!(at > just_before_now(fixture), "a look that is over already");
-        }
-    }
+    check_answer(fixture, &before, &decision, commands)?;
     for effect in &decision.effects {
+        let in_place = matches!(effect, Effect::ReplaceVersion { .. } | Effect::StartTask { template: None, .. });
+        prop_assert!(!in_place, "it is for a version that is set in place: {effect:?}");
         match effect {
             Effect::SetWeights { weights, .. } => check_traffic(fixture, &before, &decision, &seen, *weights)?,
             Effect::SetDesired { slot, desired } | Effect::SetVersion { slot, desired, .. } => {
@@ -211,15 +224,40 @@ fn check_decision(fixture: &mut TargetFixture, commands: &[rollout::Command]) ->
             _ => {}
         }
     }
-    check_continuity(&before, &decision)?;
-    check_superseding(&before, &decision, &fixture.applied)?;
+    Ok(fixture.decide(commands))
+}
+
+/// What holds of every decision, whichever way the target moves.
+fn check_answer(
+    fixture: &TargetFixture,
+    before: &TargetState,
+    decision: &Decision,
+    commands: &[rollout::Command],
+) -> Result<(), TestCaseError> {
+    for (sequence, entry) in (before.last_entry + 1..).zip(&decision.journal) {
+        prop_assert_eq!(entry.sequence, sequence, "the journal has a gap");
+    }
+    // The stop of a train waits for a deployment that can no longer roll back.
+    let may_wait = |command: &&rollout::Command| matches!(command.instruction, Instruction::StopTrain { .. });
+    let waiting = commands.iter().filter(may_wait).count();
+    prop_assert!(decision.consumed.len() + waiting >= commands.len(), "every command is answered");
+    prop_assert!(decision.consumed.len() <= commands.len(), "no command is answered twice");
+    check_gates(fixture, before, decision)?;
+    if decision.state.running.is_some() {
+        prop_assert!(decision.next != Next::Idle, "a running deployment is never forgotten");
+        if let Next::At(at) = decision.next {
+            prop_assert!(at > just_before_now(fixture), "a look that is over already");
+        }
+    }
+    check_continuity(before, decision)?;
+    check_superseding(before, decision, &fixture.applied)?;
     let idle = decision.effects.is_empty() && decision.journal.is_empty() && decision.consumed.is_empty();
     if idle && decision.next == Next::Immediately {
         let mut same = decision.state.clone();
         same.explanation = before.explanation.clone();
-        prop_assert!(same != before, "it looks again at once, and nothing has changed: {:?}", fixture.stage());
+        prop_assert!(&same != before, "it looks again at once, and nothing has changed: {:?}", fixture.stage());
     }
-    Ok(fixture.decide(commands))
+    Ok(())
 }
 
 /// Traffic goes only to a side that can serve it, and never to the candidate of a rollback.

@@ -67,7 +67,10 @@ fn hooks_overrides_and_gates_replay_identically() {
     fixture.applied.entry.rules.soak = Seconds(600);
     fixture.applied.entry.rules.after = Some(rollout::entry::After::All(vec![Name::new("dev").unwrap()]));
     let dev = TargetId::parse("shop/api/dev").unwrap();
-    fixture.gate_context.related_targets.insert(dev, RelatedTarget { verified: vec![verified(168)], stable: None });
+    fixture
+        .gate_context
+        .related_targets
+        .insert(dev, RelatedTarget { verified: vec![verified(168)], stable: None, running: None });
     fixture.decide(&[deploy("v2")]);
     for _ in 0..20 {
         fixture.advance();
@@ -333,7 +336,10 @@ fn large_recording() -> Vec<String> {
     fixture.state.verified = all.clone();
     for index in 0..4 {
         let target = TargetId::parse(&format!("shop/api/place{index}")).unwrap();
-        fixture.gate_context.related_targets.insert(target, RelatedTarget { verified: all.clone(), stable: None });
+        fixture
+            .gate_context
+            .related_targets
+            .insert(target, RelatedTarget { verified: all.clone(), stable: None, running: None });
     }
     fixture.run("v2");
     fixture.recorded.take().unwrap()

@@ -9,6 +9,7 @@ use rollout::policy::{AlarmPolicy, Hook, HookAction, HookPoint, Step};
 use rollout::release::ReleaseRef;
 use rollout::snapshot::Weights;
 use rollout::target::{MAX_QUEUED, MAX_QUEUED_BYTES, MAX_VERIFIED, OutboxMessage, Queued, Verified};
+use rollout::template::{TemplateChange, TemplateReading};
 use rollout::weighted::{HookProgress, HookResult, Registering, StableAtStart, Weighted, WeightedStage};
 use rollout::{
     Actor, CommandId, Concurrency, DeployOptions, Effect, ImageDigest, Instruction, Lane, Leg, Name, Overrides,
@@ -50,7 +51,13 @@ fn train() -> Train {
 }
 
 fn options() -> DeployOptions {
+    let change =
+        |number| TemplateChange { field: format!("{number:0120}"), before: Some(text(120)), after: Some(text(120)) };
+    let template = TemplateReading::new(text(300), (0..40).map(change).collect());
     DeployOptions {
+        configuration: true,
+        first: Some(u32::MAX),
+        template: Some(Box::new(template)),
         lane: Lane::Automatic { from: name(1) },
         forward_only: true,
         train: Some(train()),
@@ -73,7 +80,8 @@ fn full_queue() -> Vec<Queued> {
         (command.actor, command.reason) = (actor(), reason());
         if let Instruction::Deploy { image, tag, overrides: despite, options: by, .. } = &mut command.instruction {
             (*image, *tag, *despite, *by) = (text(388), format!("{number:0128}"), overrides(), options());
-            by.lane = Lane::Asked;
+            // A template is read for the running deployment only.
+            (by.lane, by.template, by.configuration) = (Lane::Asked, None, false);
         }
         let waiting = fixture.state.queued.len();
         fixture.decide(&[command]);
@@ -108,6 +116,7 @@ fn the_largest_state_fits_one_dynamodb_item() {
     let now = super::fixture::start();
     let side = rollout::target::StableSide {
         slot: Some(Slot::Blue),
+        template: Some(text(300)),
         version: text(300),
         release: Some(release()),
         since: now,

@@ -40,7 +40,7 @@ fn mark_users_deployed(fixture: &mut TargetFixture) {
     fixture
         .gate_context
         .related_targets
-        .insert(users_target(), RelatedTarget { verified: vec![], stable: Some(digest(7)) });
+        .insert(users_target(), RelatedTarget { verified: vec![], stable: Some(digest(7)), running: None });
 }
 
 fn stop_command() -> Command {
@@ -278,4 +278,57 @@ fn a_gated_release_does_not_block_a_train_rollback() {
     assert_eq!(fixture.verdict(), Some(Verdict::Cancelled));
     fixture.run_until(|_| false);
     assert_eq!(stable(&fixture).as_deref(), Some("v1"));
+}
+
+/// The target that depends on this one.
+fn web_target() -> TargetId {
+    TargetId { service: name("web"), ..target() }
+}
+
+/// A release of api that is stable here, of a train with web, which depends on it.
+fn verified_before_web() -> TargetFixture {
+    let mut fixture = TargetFixture::new();
+    fixture.run("v1");
+    fixture.applied.entry.dependents.insert(name("web"));
+    let mut command = deploy("v2");
+    if let Instruction::Deploy { release, options, .. } = &mut command.instruction {
+        let members = BTreeMap::from([(name("api"), release.digest.clone()), (name("web"), digest(8))]);
+        options.train = Some(Train { id: "t1".to_owned(), members, rollback_together: true });
+    }
+    fixture.decide(&[command]);
+    fixture.run_until(|_| false);
+    assert_eq!(fixture.verdict(), Some(Verdict::Succeeded), "{}", fixture.end_reason());
+    fixture
+}
+
+fn web(fixture: &mut TargetFixture, stable: Option<ImageDigest>, running: Option<ImageDigest>) {
+    let web = RelatedTarget { verified: vec![], stable, running };
+    fixture.gate_context.related_targets.insert(web_target(), web);
+}
+
+#[test]
+fn a_train_goes_back_in_reverse_order() {
+    let mut fixture = verified_before_web();
+    let stop = Command { at: fixture.now, ..stop_command() };
+    for (stable, running) in [(Some(digest(8)), None), (Some(digest(1)), Some(digest(8)))] {
+        web(&mut fixture, stable, running);
+        let next = fixture.decide(std::slice::from_ref(&stop));
+        assert_eq!(fixture.state.running, None, "web is not back yet");
+        assert!(matches!(next, Next::At(_)), "it looks again: {next:?}");
+    }
+    web(&mut fixture, Some(digest(1)), None);
+    fixture.decide(&[stop]);
+    fixture.run_until(|_| false);
+    assert_eq!(fixture.state.stable.clone().unwrap().release.unwrap().tag, "v1");
+}
+
+#[test]
+fn a_dependent_that_never_comes_back_is_not_waited_for_for_ever() {
+    let mut fixture = verified_before_web();
+    web(&mut fixture, Some(digest(8)), None);
+    let stop = Command { at: fixture.now, ..stop_command() };
+    fixture.now = rollout::Seconds(901).after(fixture.now);
+    fixture.decide(&[stop]);
+    fixture.run_until(|_| false);
+    assert_eq!(fixture.state.stable.clone().unwrap().release.unwrap().tag, "v1");
 }

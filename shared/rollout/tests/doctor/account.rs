@@ -10,6 +10,7 @@ use rollout::policy::{
     AlarmPolicy, Concurrency, Deadlines, Drift, EnvironmentPolicy, Policy, RegistryPolicy, ServicePolicy, Step,
     Strategy, TagRule, TargetPolicy, Trigger,
 };
+use rollout::template::TemplateSource;
 use rollout::{EcsPair, Leg, Name, Percent, Platform, Reading, Seconds, Slot, TargetId, TargetResources};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,6 +39,8 @@ pub(crate) fn policy() -> Policy {
     let minutes = |minutes: u64| Seconds(60 * minutes);
     let step = |traffic: u8, hold| Step { traffic: Percent::new(traffic).expect("a share"), hold };
     let target_policy = TargetPolicy {
+        template: TemplateSource::Live,
+        configuration: rollout::template::ConfigurationTrigger::Manual,
         resources: TargetResources {
             platform: Platform::EcsPair(EcsPair {
                 cluster: "shop-prod".to_owned(),
@@ -144,6 +147,7 @@ pub(crate) fn container() -> InspectedContainer {
         essential: true,
         health_check: false,
         stop_timeout_s: None,
+        ports: vec![(8080, 8080)],
     }
 }
 
@@ -160,6 +164,7 @@ pub(crate) fn side(slot: Slot) -> InspectedWorkload {
             minimum_percent: 100,
             maximum_percent: 200,
             groups: vec![group(slot)],
+            registered_ports: BTreeSet::from([("api".to_owned(), 8080)]),
             desired: if slot == Slot::Blue { 2 } else { 0 },
             on_fargate: true,
             providers: vec![],
@@ -170,6 +175,8 @@ pub(crate) fn side(slot: Slot) -> InspectedWorkload {
             containers: BTreeMap::from([("api".to_owned(), container())]),
             roles: vec!["arn:aws:iam::111122223333:role/tasks/api".to_owned()],
             cpu_units: Some(512),
+            network_mode: "awsvpc".to_owned(),
+            launch_types: BTreeSet::from(["FARGATE".to_owned()]),
         })),
         groups: vec![Reading::Known(Some(InspectedTargetGroup {
             balancers: vec![LOAD_BALANCER.to_owned()],
@@ -201,6 +208,7 @@ pub(crate) fn seen() -> InspectionResult {
             rules: BTreeMap::from([(RULE.to_owned(), Reading::Known(rule))]),
             others: Reading::Known(BTreeMap::new()),
         })),
+        template: Reading::not_asked(),
         alarms: Reading::Known(alarms.map(|(name, alarm)| (name.to_owned(), alarm)).into()),
         repository: Reading::Known(Some(InspectedRepository {
             immutable: true,
@@ -238,6 +246,17 @@ pub(crate) fn pair(seen: &mut InspectionResult) -> &mut InspectedPair {
         InspectedPlatform::EcsPair(pair) => pair,
         InspectedPlatform::EcsRolling(_) => panic!("it is a pair"),
     }
+}
+
+/// The policy names this family of templates, whose newest one is like what runs.
+pub(crate) fn name_template(policy: &mut Policy, seen: &mut InspectionResult, family: &str) {
+    target_policy(policy).template = TemplateSource::Family(family.to_owned());
+    seen.template = seen.platform.workloads().next().expect("a workload").1.definition.clone();
+}
+
+/// The newest template.
+pub(crate) fn template(seen: &mut InspectionResult) -> &mut InspectedTaskDefinition {
+    known_mut(&mut seen.template).as_mut().expect("it is there")
 }
 
 pub(crate) fn sides(seen: &mut InspectionResult) -> [&mut InspectedWorkload; 2] {

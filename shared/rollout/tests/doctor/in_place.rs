@@ -31,7 +31,9 @@ fn worker() -> (Policy, InspectionResult) {
     target.alarms = vec![AlarmPolicy::new("queue-age".to_owned())];
     let mut workload = side(Slot::Blue);
     workload.groups.clear();
-    known_mut(&mut workload.service).as_mut().expect("it is there").groups.clear();
+    let service = known_mut(&mut workload.service).as_mut().expect("it is there");
+    service.groups.clear();
+    service.registered_ports.clear();
     let container = InspectedContainer { health_check: true, stop_timeout_s: Some(90), ..container() };
     known_mut(&mut workload.definition).as_mut().expect("it is there").containers =
         BTreeMap::from([("worker".to_owned(), container)]);
@@ -69,6 +71,7 @@ fn behind_load_balancer(policy: &mut Policy, seen: &mut InspectionResult) {
     let group = side(Slot::Blue).groups.remove(0);
     workload(seen).groups.push(group);
     worker_service(seen).groups.push(GROUP.to_owned());
+    worker_service(seen).registered_ports.insert(("worker".to_owned(), 8080));
     worker_container(seen).health_check = false;
 }
 
@@ -367,6 +370,40 @@ const BALANCED_CASES: CaseTable = &[
     ("a slow start that is over before the bake is", |_, seen| worker_group(seen).slow_start_s = 600, &[]),
 ];
 
+const FAMILY: &str = "template family shop-mailer";
+
+/// The worker behind a load balancer, whose policy names a family of templates.
+fn with_template(policy: &mut Policy, seen: &mut InspectionResult) {
+    behind_load_balancer(policy, seen);
+    name_template(policy, seen, "shop-mailer");
+}
+
+/// One change to the newest template.
+const TEMPLATE_CASES: CaseTable = &[
+    ("a template like what runs", |_, _| {}, &[]),
+    ("no template", |_, seen| seen.template = Reading::Known(None), &[(Severity::Broken, "template_missing", FAMILY)]),
+    (
+        "another network mode",
+        |_, seen| template(seen).network_mode = "bridge".to_owned(),
+        &[(Severity::Broken, "template_network_mode", FAMILY)],
+    ),
+    (
+        "no Fargate",
+        |_, seen| template(seen).launch_types.clear(),
+        &[(Severity::Broken, "template_launch_type", FAMILY)],
+    ),
+    (
+        "another container",
+        |_, seen| template(seen).containers = BTreeMap::from([("web".to_owned(), container())]),
+        &[(Severity::Broken, "template_without_container", FAMILY)],
+    ),
+    (
+        "no port",
+        |_, seen| template(seen).containers.values_mut().for_each(|container| container.ports.clear()),
+        &[(Severity::Broken, "template_port_unmapped", FAMILY)],
+    ),
+];
+
 const BALANCER: (&str, &str) = ("LoadBalancer", "app/shop/50dc");
 
 /// One change to the alarms of the worker behind a load balancer: they are judged as those of a pair, but for sides.
@@ -437,6 +474,11 @@ fn each_misconfiguration_of_a_worker_yields_exactly_its_findings() {
 fn each_misconfiguration_behind_a_load_balancer_yields_exactly_its_findings() {
     assert_cases(BALANCED_CASES, behind_load_balancer);
     assert_cases(ALARM_CASES, behind_load_balancer);
+}
+
+#[test]
+fn each_template_that_does_not_fit_a_service_yields_exactly_its_findings() {
+    assert_cases(TEMPLATE_CASES, with_template);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod alarms_and_account;
 mod in_place;
 mod legs;
 mod recovery;
+mod templates;
 
 use account::*;
 use rollout::doctor::inspected::{

@@ -43,6 +43,8 @@ fn person(slack: &str) -> Actor {
 fn policy() -> TargetPolicy {
     let seconds = Seconds(60);
     TargetPolicy {
+        template: rollout::template::TemplateSource::Live,
+        configuration: rollout::template::ConfigurationTrigger::Manual,
         resources: TargetResources {
             platform: Platform::EcsPair(EcsPair {
                 cluster: "c".to_owned(),
@@ -140,7 +142,7 @@ impl GateCase {
         let id = TargetId { environment: name(environment), ..prod() };
         self.gate_context()
             .related_targets
-            .insert(id, RelatedTarget { verified: verified.into_iter().collect(), stable: None });
+            .insert(id, RelatedTarget { verified: verified.into_iter().collect(), stable: None, running: None });
         self
     }
 

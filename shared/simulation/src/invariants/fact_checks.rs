@@ -1,17 +1,13 @@
-//! Single facts of the journal, each compared with the actual state at the observation of the pass that wrote it.
+//! Single facts of a pair's journal, each compared with the actual state at the observation of the pass that wrote it.
 
-use super::journal_checks::{all_on, every_rule, format_rules, require, same_split, to_split};
+use super::journal_checks::{all_on, every_rule, format_rules, same_split, to_split};
 use super::pair::{PairModel, Split, StateAtObservation, index};
-use super::{BrokenInvariant, JOURNAL_MATCHES_WORLD, NO_ROLLBACK_ONTO_ALARMED_SIDE};
+use super::target_journal::{not_observed, require};
+use super::{BrokenInvariant, NO_ROLLBACK_ONTO_ALARMED_SIDE};
 use crate::world::World;
 use rollout::journal::Fact;
 use rollout::snapshot::Weights;
 use rollout::{Cause, Slot};
-
-/// The violation by a fact about an observation, written by a pass that made none. `words`: what the fact says.
-fn not_observed(words: &str) -> BrokenInvariant {
-    (&JOURNAL_MATCHES_WORLD, format!("the journal says that {words}, without an observation"))
-}
 
 impl PairModel {
     /// Checks one fact; `at_observation` is the state at the last observation of the pass that wrote it.

@@ -1,23 +1,17 @@
-//! Checks of journal and state: complete, in order, and consistent with the world.
+//! Checks of a pair's journal and state: consistent with the world.
 
 use super::pair::{Limits, OpenDeployment, PairModel, Split, StateAtObservation, index};
-use super::{
-    ALL_TRAFFIC_ON_ONE_SIDE_AT_END, BrokenInvariant, CHANGED_SETTINGS_RESTORED, JOURNAL_HAS_NO_GAPS,
-    JOURNAL_MATCHES_WORLD, ONE_DEPLOYMENT_PER_TARGET, SHOWN_TRAFFIC_WAS_OBSERVED, STAGES_END_WITHIN_DEADLINE,
-};
+use super::target_journal::{not_observed, require};
+use super::{ALL_TRAFFIC_ON_ONE_SIDE_AT_END, BrokenInvariant, CHANGED_SETTINGS_RESTORED, SHOWN_TRAFFIC_WAS_OBSERVED};
 use crate::ledger::Store;
 use crate::world::World;
 use engine::LeaseId;
 use rollout::Stage;
-use rollout::deployment::Deployment;
 use rollout::journal::{Fact, JournalEntry};
 use rollout::snapshot::Weights;
 use rollout::verdict::Verdict;
-use rollout::{Seconds, SignedDuration, Slot, Timestamp};
+use rollout::{SignedDuration, Slot, Timestamp};
 
-/// How long after its deadline a stage must have been left at the latest, whatever goes wrong: a lost wake, a killed
-/// lease holder, a paused one.
-const GRACE: Seconds = Seconds(1_200);
 /// Longest duration of one observation, from its first call to its last answer, in seconds.
 const OBSERVATION_S: i64 = 10;
 /// Age of its observation, in seconds, from which a committing pass must have been paused in between.
@@ -45,10 +39,6 @@ pub(super) fn format_rules(at_observation: &StateAtObservation) -> String {
     rules.join(", ")
 }
 
-pub(super) fn require(condition: bool, words: impl FnOnce() -> String) -> Option<BrokenInvariant> {
-    (!condition).then(|| (&JOURNAL_MATCHES_WORLD, words()))
-}
-
 impl PairModel {
     /// Checks a committed decision, with its journal entries after sequence `after`.
     pub(super) fn check_decision(
@@ -69,14 +59,10 @@ impl PairModel {
             }
         }
         let running = store.peek(&self.target).and_then(|state| state.running.as_ref());
-        self.due = running.map(|running| (GRACE.after(latest_deadline(running)), running.stage().name()));
+        self.journal.note_decision(running);
         self.update_rollback_triggers(running, world);
         found = found.or_else(|| self.check_shown_traffic(lease, store, now));
-        let (in_journal, stored) = (self.open.as_ref().map(|open| open.number), running.map(|running| running.number));
-        let agree = in_journal == stored;
-        found.or((!agree).then(|| {
-            (&ONE_DEPLOYMENT_PER_TARGET, format!("{in_journal:?} runs in the journal, and {stored:?} in the state"))
-        }))
+        found.or(self.journal.check_running(running))
     }
 
     /// Whether the traffic that is shown as verified live matches what the writing pass observed.
@@ -106,16 +92,6 @@ impl PairModel {
         })
     }
 
-    /// Whether the current stage has exceeded its deadline.
-    pub(super) fn check_stage_deadline(&self, now: Timestamp) -> Option<BrokenInvariant> {
-        let (due, stage) = self.due.filter(|(due, _)| *due < now)?;
-        let number = self.open.as_ref().map_or(0, |open| open.number);
-        Some((
-            &STAGES_END_WITHIN_DEADLINE,
-            format!("#{number} is still in stage {stage}, which should have ended by {due}"),
-        ))
-    }
-
     fn check_entry(
         &mut self,
         entry: &JournalEntry,
@@ -124,18 +100,13 @@ impl PairModel {
         store: &Store,
         now: Timestamp,
     ) -> Option<BrokenInvariant> {
-        let before = std::mem::replace(&mut self.last_entry, entry.sequence);
-        if entry.sequence != before + 1 {
-            return Some((&JOURNAL_HAS_NO_GAPS, format!("entry {} follows entry {before}", entry.sequence)));
-        }
-        if let Some(found) = self.check_one_running(entry) {
+        if let Some(found) = self.journal.check_place(entry) {
             return Some(found);
         }
         match &entry.fact {
             Fact::Started { digest, .. } => {
-                let number = entry.deployment.unwrap_or(0);
                 self.open = Some(OpenDeployment {
-                    number,
+                    number: entry.deployment.unwrap_or(0),
                     digest: digest.clone(),
                     since: now,
                     stable: None,
@@ -147,7 +118,6 @@ impl PairModel {
                     stable_may_stop: false,
                     left_behind: false,
                 });
-                self.last_deployment = number;
                 None
             }
             Fact::SidesDetermined { stable, stable_running, .. } => {
@@ -180,40 +150,6 @@ impl PairModel {
         }
     }
 
-    /// A deployment starts only after the previous one has ended, and only the running one writes entries.
-    fn check_one_running(&self, entry: &JournalEntry) -> Option<BrokenInvariant> {
-        let open = self.open.as_ref().map(|open| open.number);
-        match &entry.fact {
-            Fact::Started { .. } => {
-                let next = entry.deployment == Some(self.last_deployment + 1);
-                (open.is_some() || !next).then(|| {
-                    let last = self.last_deployment;
-                    (
-                        &ONE_DEPLOYMENT_PER_TARGET,
-                        format!("{:?} starts while {open:?} runs; the last one was #{last}", entry.deployment),
-                    )
-                })
-            }
-            Fact::StageEntered { .. }
-            | Fact::SidesDetermined { .. }
-            | Fact::VersionReady { .. }
-            | Fact::WeightsDecided { .. }
-            | Fact::WeightsVerified { .. }
-            | Fact::AutoscalingOverridden { .. }
-            | Fact::AutoscalingRestored { .. }
-            | Fact::CandidateHealthy { .. }
-            | Fact::Halted { .. }
-            | Fact::Resumed
-            | Fact::RollbackStarted { .. }
-            | Fact::Ended { .. } => (entry.deployment != open).then(|| {
-                let words =
-                    format!("{} of {:?} was journalled while {open:?} runs", entry.fact.name(), entry.deployment);
-                (&ONE_DEPLOYMENT_PER_TARGET, words)
-            }),
-            _ => None,
-        }
-    }
-
     fn check_sides_determined(
         &mut self,
         stable: Slot,
@@ -224,7 +160,7 @@ impl PairModel {
         open.stable = Some(stable);
         open.decided = Some(if stable == Slot::Blue { [100, 0] } else { [0, 100] });
         let Some(at_observation) = at_observation else {
-            return Some((&JOURNAL_MATCHES_WORLD, "the sides were determined without an observation".to_owned()));
+            return Some(not_observed("the sides are determined"));
         };
         open.settled_at = Some(at_observation.at);
         open.found = Some((at_observation.limits, at_observation.tests.clone()));
@@ -339,12 +275,4 @@ impl PairModel {
         );
         Some((&CHANGED_SETTINGS_RESTORED, words))
     }
-}
-
-/// Latest deadline of the running deployment's stage, halt and operator wait.
-fn latest_deadline(running: &Deployment) -> Timestamp {
-    let halted = running.halted().map(|halt| halt.deadline);
-    let frozen = running.awaiting_operator().map(|frozen| frozen.deadline);
-    let stage = running.phase.deadline();
-    [halted, frozen].into_iter().flatten().fold(stage, Timestamp::max)
 }

@@ -1,15 +1,20 @@
 //! Invariants: properties that must hold after every step of a simulation, whatever goes wrong. Each change of the
-//! world and of the ledger is checked as it happens, against a model of each pair that starts from the world and
-//! follows its changes; images, alarms and scheduled actions are read from the world itself. Of a target that changes
-//! its version in place, only its commands are checked.
+//! world and of the ledger is checked as it happens, against a model of each target that starts from the world and
+//! follows its changes; images, alarms and scheduled actions are read from the world itself.
 //!
 //! | module | what it checks |
 //! |---|---|
-//! | `pair` | the model: sides, rules, limits, and what passes observed of them |
-//! | `writes` | writes to the world: who made them, and for what |
+//! | `target_journal` | the journal of any target: complete, in order, every stage within its deadline |
+//! | `observations` | the latest observations of a target, by the pass that made them |
 //! | `overdue_rollback` | reasons to roll back, and how long they have been unanswered |
-//! | `journal_checks` | journal and state: complete, in order, and as the world |
-//! | `fact_checks` | single facts of the journal: whether they match the world |
+//! | `pair` | the model of a pair: sides, rules, limits, and what passes observed of them |
+//! | `writes` | writes to a pair: who made them, and for what |
+//! | `journal_checks` | journal and state of a pair: as the world |
+//! | `fact_checks` | single facts of a pair's journal: whether they match the world |
+//! | `service_state` | what ECS runs of a service that changes its version in place |
+//! | `in_place` | the model of such a target: its service, and who set its version |
+//! | `in_place_writes` | writes to it: only its version, as decided, and over nobody else's to go forward |
+//! | `in_place_facts` | its journal: replaced, verified, back and ended only as the world says |
 //! | `commands` | commands, and whether each was consumed |
 //! | `delivery_log` | what channels received |
 //!
@@ -18,19 +23,27 @@
 mod commands;
 mod delivery_log;
 mod fact_checks;
+mod in_place;
+mod in_place_facts;
+mod in_place_writes;
 mod journal_checks;
+mod observations;
 mod overdue_rollback;
 mod pair;
+mod service_state;
+mod target_journal;
 mod writes;
 
 pub use delivery_log::DeliveryLog;
 
 use crate::ledger::{LedgerWrite, Store};
-use crate::trace::{InjectedFault, PassEvent};
+use crate::trace::{InjectedFault, PassEvent, TraceSubject};
 use crate::world::{World, WorldChange};
 use commands::PendingCommands;
+use engine::LeaseId;
+use in_place::InPlaceModel;
 use pair::PairModel;
-use rollout::{TargetId, TargetResources, Timestamp};
+use rollout::{Platform, TargetId, TargetResources, Timestamp};
 use std::fmt;
 
 /// A property that must always hold.
@@ -60,13 +73,26 @@ invariants! {
     NO_FORWARD_OVERWRITE_OF_FOREIGN_EDITS:
         "weights set outside Switchback are overwritten only by a rollback, or where the policy reverts them";
     ROLLBACK_WITHIN_A_MINUTE_OF_ALARM:
-        "a candidate with traffic is rolled back within a minute of AWS answering if an alarm that watches it fires";
+        "a candidate with traffic, or set in place, is rolled back within a minute of AWS answering if its alarm fires";
     NO_ROLLBACK_ONTO_ALARMED_SIDE: "an alarm that watches the stable side alone causes no rollback to that side";
     SHOWN_TRAFFIC_WAS_OBSERVED: "weights are shown as verified live only if the rules had them when they were observed";
     ONE_DEPLOYMENT_PER_TARGET: "at most one deployment runs per target";
     STAGES_END_WITHIN_DEADLINE: "every stage of a deployment ends within its deadline";
     ALL_TRAFFIC_ON_ONE_SIDE_AT_END:
         "when a deployment has ended, one side has all traffic: the candidate after a success, otherwise the stable side";
+    ONLY_THE_VERSION_CHANGES_IN_PLACE:
+        "in place, Switchback changes the version alone: not the number of tasks, autoscaling or weights";
+    REDEPLOYED_ONLY_AFTER_FAILURE: "a version that is set already is deployed anew only if ECS has given it up";
+    NO_FORWARD_OVERWRITE_OF_FOREIGN_VERSIONS:
+        "a version set outside Switchback is overwritten only by a rollback, and the journal names it";
+    REPLACED_ONLY_IF_EVERYTHING_RUNS_IT:
+        "a version set in place counts as replaced, verified or succeeded only if all tasks are of it and healthy";
+    VERSION_BEFORE_AT_END:
+        "a deployment in place that has rolled back leaves the version before, or an equal one, on all tasks";
+    NO_AUTOMATIC_ROLLBACK_OF_FORWARD_ONLY: "a forward-only release set in place is rolled back only by a person";
+    STABLE_VERSION_IS_LIVE:
+        "while nothing is deployed in place, the stable version is set, or one that was set outside Switchback";
+    NO_HOOK_TASK_LEFT: "no task of a hook runs on after its deployment in place has ended";
     CHANGED_SETTINGS_RESTORED: "when a deployment has ended, autoscaling limits and the test rule are restored";
     JOURNAL_MATCHES_WORLD: "every journal entry matches the state of the world at the observation that it is based on";
     JOURNAL_HAS_NO_GAPS: "journal entries are numbered consecutively";
@@ -109,10 +135,64 @@ impl fmt::Display for Violation {
 /// A violated invariant, with the details.
 type BrokenInvariant = (&'static Invariant, String);
 
+/// The world and the ledger at the time of a check.
+struct Moment<'a> {
+    world: &'a mut World,
+    store: &'a Store,
+    now: Timestamp,
+}
+
+/// What the watcher follows of one target, whichever way it moves.
+trait TargetModel: fmt::Debug {
+    fn target(&self) -> &TargetId;
+
+    /// Whether the trace means this target.
+    fn is_subject(&self, subject: &TraceSubject) -> bool;
+
+    /// Whether a change concerns this target.
+    fn is_affected_by(&self, change: &WorldChange) -> bool;
+
+    /// A pass has observed the target, or performed an effect.
+    fn on_pass_event(&mut self, pass_event: &PassEvent, moment: &mut Moment<'_>) -> Option<BrokenInvariant>;
+
+    /// The world has changed. `pass_events`: what passes observed and did since the last check.
+    fn on_change(
+        &mut self,
+        change: WorldChange,
+        pass_events: &[PassEvent],
+        moment: &mut Moment<'_>,
+    ) -> Option<BrokenInvariant>;
+
+    /// A decision was committed, with its journal entries after sequence `after`.
+    fn on_decision(&mut self, lease: &LeaseId, after: u64, moment: &mut Moment<'_>) -> Option<BrokenInvariant>;
+
+    /// Requests were lost, of this target or of another one.
+    fn on_lost_requests(&mut self, moment: &mut Moment<'_>) -> Option<BrokenInvariant>;
+
+    /// Called after every step. `injected`: all faults since the beginning.
+    fn on_step(
+        &mut self,
+        pass_events: &[PassEvent],
+        injected: &[InjectedFault],
+        moment: &mut Moment<'_>,
+    ) -> Option<BrokenInvariant>;
+
+    /// Nothing is due any more.
+    fn on_rest(&mut self, moment: &mut Moment<'_>) -> Option<BrokenInvariant>;
+}
+
+/// The model of a target; none: its service does not exist.
+fn model_of(world: &mut World, target: &TargetId, resources: &TargetResources) -> Option<Box<dyn TargetModel>> {
+    match &resources.platform {
+        Platform::EcsPair(pair) => Some(Box::new(PairModel::of(world, target, resources, pair))),
+        Platform::EcsRolling(rolling) => Some(Box::new(InPlaceModel::of(world, target, rolling)?)),
+    }
+}
+
 /// Checks a world and a ledger against all invariants.
 #[derive(Debug)]
 pub struct Watcher {
-    pairs: Vec<PairModel>,
+    models: Vec<Box<dyn TargetModel>>,
     commands: PendingCommands,
     lost_requests: f64,
     /// Targets whose journal has grown since [`Watcher::take_grown_targets`] was last called.
@@ -132,11 +212,11 @@ impl Watcher {
     ) -> Self {
         world.record_changes();
         store.record_writes();
-        let models = targets.into_iter().filter_map(|(target, resources)| PairModel::of(world, target, resources));
-        let pairs = models.collect();
+        let models = targets.into_iter().filter_map(|(target, resources)| model_of(world, target, resources));
+        let models = models.collect();
         let lost_requests = world.total_lost_requests();
         Self {
-            pairs,
+            models,
             commands: PendingCommands::default(),
             lost_requests,
             grown_targets: Vec::new(),
@@ -159,55 +239,57 @@ impl Watcher {
         let mut written = std::mem::take(&mut self.written);
         world.take_changes(&mut changes);
         store.take_writes(&mut written);
+        let moment = &mut Moment { world, store, now };
         let mut found = None;
         for pass_event in &pass_events {
-            let rule = match pass_event {
-                PassEvent::Observed { rule, .. } | PassEvent::Performed { rule, .. } => rule,
-            };
-            if let Some(pair) = self.pairs.iter_mut().find(|pair| pair.has_first_rule(rule)) {
-                found = found.or(to_violation(pair.check_pass_event(pass_event, store, now), pair, now));
+            if let Some(model) = self.models.iter_mut().find(|model| model.is_subject(pass_event.subject())) {
+                found = found.or(to_violation(model.on_pass_event(pass_event, moment), &**model, now));
             }
         }
         for change in changes.drain(..) {
-            if let Some(pair) = self.pairs.iter_mut().find(|pair| pair.is_affected_by(&change)) {
-                found = found.or(to_violation(pair.apply_change(change, &pass_events, world, now), pair, now));
+            if let Some(model) = self.models.iter_mut().find(|model| model.is_affected_by(&change)) {
+                found = found.or(to_violation(model.on_change(change, &pass_events, moment), &**model, now));
             }
         }
         for entry in written.drain(..) {
-            let (target, enqueued) = match &entry {
-                LedgerWrite::CommandAdded { target, .. } => (target, self.commands.enqueued(&entry, now)),
-                LedgerWrite::DecisionCommitted { target, .. } => (target, self.commands.decided(&entry)),
-            };
-            found = found.or(enqueued.map(|(what, words)| Violation::of(what, now, Some(target), words)));
-            if let LedgerWrite::DecisionCommitted { target, lease, after, .. } = &entry {
-                if let Some(pair) = self.pairs.iter_mut().find(|pair| &pair.target == target) {
-                    found = found.or(to_violation(pair.check_decision(lease, *after, world, store, now), pair, now));
-                }
-                if store.peek(target).is_some_and(|state| state.last_entry > *after) {
-                    self.grown_targets.push(target.clone());
-                }
+            found = found.or(self.check_written(&entry, moment));
+        }
+        let lost_requests = moment.world.total_lost_requests();
+        if lost_requests > self.lost_requests {
+            self.lost_requests = lost_requests;
+            for model in &mut self.models {
+                found = found.or(to_violation(model.on_lost_requests(moment), &**model, now));
             }
         }
-        if world.total_lost_requests() > self.lost_requests {
-            self.lost_requests = world.total_lost_requests();
-            for pair in &mut self.pairs {
-                found = found.or(to_violation(pair.check_lost_requests(world, now), pair, now));
-            }
-        }
-        for pair in &mut self.pairs {
+        for model in &mut self.models {
             // Checked after every step, and almost always `None`: only a violation is copied.
-            let broken = pair.check_stage_deadline(now);
+            let broken = model.on_step(&pass_events, injected, moment);
             if broken.is_some() {
-                found = found.or(to_violation(broken, pair, now));
-            }
-            let broken = pair.check_overdue_rollback(&pass_events, world, injected, now);
-            if broken.is_some() {
-                found = found.or(to_violation(broken, pair, now));
+                found = found.or(to_violation(broken, &**model, now));
             }
         }
         self.changes = changes;
         self.written = written;
         found.or(self.commands.overdue(now))
+    }
+
+    /// Checks a write to the ledger.
+    fn check_written(&mut self, entry: &LedgerWrite, moment: &mut Moment<'_>) -> Option<Violation> {
+        let now = moment.now;
+        let (target, broken) = match entry {
+            LedgerWrite::CommandAdded { target, .. } => (target, self.commands.enqueued(entry, now)),
+            LedgerWrite::DecisionCommitted { target, .. } => (target, self.commands.decided(entry)),
+        };
+        let mut found = broken.map(|(what, words)| Violation::of(what, now, Some(target), words));
+        if let LedgerWrite::DecisionCommitted { target, lease, after, .. } = entry {
+            if let Some(model) = self.models.iter_mut().find(|model| model.target() == target) {
+                found = found.or(to_violation(model.on_decision(lease, *after, moment), &**model, now));
+            }
+            if moment.store.peek(target).is_some_and(|state| state.last_entry > *after) {
+                self.grown_targets.push(target.clone());
+            }
+        }
+        found
     }
 
     /// Targets whose journal has grown since the last call.
@@ -216,14 +298,20 @@ impl Watcher {
     }
 
     /// Additional properties that must hold once nothing is due any more.
-    pub(crate) fn check_idle(&self, now: Timestamp) -> Option<Violation> {
+    pub(crate) fn check_idle(&mut self, world: &mut World, store: &Store) -> Option<Violation> {
+        let now = world.now();
         let words = |(target, id): (&TargetId, &str)| {
             Violation::of(&NO_COMMAND_LOST, now, Some(target), format!("{id} is not consumed, and no wake is pending"))
         };
-        self.commands.waiting().next().map(words)
+        let mut found = self.commands.waiting().next().map(words);
+        let moment = &mut Moment { world, store, now };
+        for model in &mut self.models {
+            found = found.or(to_violation(model.on_rest(moment), &**model, now));
+        }
+        found
     }
 }
 
-fn to_violation(found: Option<BrokenInvariant>, pair: &PairModel, now: Timestamp) -> Option<Violation> {
-    found.map(|(what, words)| Violation::of(what, now, Some(&pair.target), words))
+fn to_violation(found: Option<BrokenInvariant>, model: &dyn TargetModel, now: Timestamp) -> Option<Violation> {
+    found.map(|(what, words)| Violation::of(what, now, Some(model.target()), words))
 }

@@ -1,19 +1,17 @@
 //! A model of one target's blue/green pair, which starts from the world and follows its changes; images, alarms and
 //! scheduled actions are read from the world itself.
 
-use super::BrokenInvariant;
-use super::overdue_rollback::RollbackTimer;
-use crate::trace::PassEvent;
+use super::observations::Observations;
+use super::overdue_rollback::{RollbackTimer, RollbackTriggers};
+use super::target_journal::TargetJournal;
+use super::{BrokenInvariant, Moment, TargetModel};
+use crate::trace::{InjectedFault, PassEvent, SeenState, TraceSubject, service_key};
 use crate::world::balancer::WeightedGroup;
 use crate::world::scaling::{DescribeScalableTargets, SuspendedState};
 use crate::world::{ChangedBy, ServiceKey, World, WorldChange};
 use engine::LeaseId;
-use rollout::resources::cluster_name;
-use rollout::{Cause, Platform, SignedDuration, Slot, TargetId, TargetResources, Timestamp};
-use std::collections::{BTreeMap, VecDeque};
-
-/// Number of observations kept: enough for passes that overlap.
-const KEPT_OBSERVATIONS: usize = 8;
+use rollout::{Cause, EcsPair, SignedDuration, Slot, TargetId, TargetResources, Timestamp};
+use std::collections::BTreeMap;
 
 /// Autoscaling limits of a side: minimum, maximum, suspended activities.
 pub(super) type Limits = (u32, u32, SuspendedState);
@@ -69,7 +67,6 @@ pub(super) struct RuleModel {
 /// The state of the pair when a pass observed it, and what the pass read of it.
 #[derive(Debug, Clone)]
 pub(super) struct StateAtObservation {
-    pub(super) lease: Option<LeaseId>,
     pub(super) at: Timestamp,
     /// Per rule: its weights, and the earlier weights that AWS may still have reported.
     pub(super) rules: Vec<(Split, Vec<Split>)>,
@@ -117,14 +114,12 @@ pub(super) struct PairModel {
     pub(super) rules: Vec<RuleModel>,
     pub(super) tests: Vec<RuleModel>,
     pub(super) sides: [SideModel; 2],
-    pub(super) observations: VecDeque<StateAtObservation>,
+    pub(super) observations: Observations<StateAtObservation>,
+    pub(super) journal: TargetJournal,
     pub(super) open: Option<OpenDeployment>,
-    pub(super) last_deployment: u64,
-    pub(super) last_entry: u64,
-    /// The latest time at which the current stage must have been left, and the stage's name.
-    pub(super) due: Option<(Timestamp, &'static str)>,
     /// Time of the traffic reading shown last: each reading is checked once, against the pass that wrote it.
     pub(super) shown_since: Option<Timestamp>,
+    pub(super) rollback_triggers: Option<RollbackTriggers>,
     /// How long a reason to roll back has been present.
     pub(super) rollback_timer: RollbackTimer,
 }
@@ -145,13 +140,10 @@ fn split(groups: &[WeightedGroup], sides: &[SideModel; 2]) -> (Split, bool) {
 }
 
 impl PairModel {
-    /// The model of a target; none: it has no sides.
-    pub(super) fn of(world: &mut World, target: &TargetId, resources: &TargetResources) -> Option<Self> {
-        let Platform::EcsPair(pair) = &resources.platform else { return None };
-        let cluster = cluster_name(&pair.cluster).to_owned();
+    /// The model of a target.
+    pub(super) fn of(world: &mut World, target: &TargetId, resources: &TargetResources, pair: &EcsPair) -> Self {
         let sides = Slot::BOTH.map(|slot| {
-            let service = pair.service(slot);
-            let service = (cluster.clone(), service.rsplit('/').next().unwrap_or(service).to_owned());
+            let service = service_key(pair.side(slot));
             let groups = resources.target_groups(slot);
             let lost_requests = groups.clone().map(|group| world.lost_requests_of_group(group)).sum();
             let groups: BTreeMap<String, u32> =
@@ -183,37 +175,18 @@ impl PairModel {
             }
         };
         let (rules, tests) = (resources.rules().map(rule).collect(), resources.test_rules().map(rule).collect());
-        Some(Self {
+        Self {
             target: target.clone(),
             container: pair.container.clone(),
             rules,
             tests,
             sides,
-            observations: VecDeque::new(),
+            observations: Observations::default(),
+            journal: TargetJournal::default(),
             open: None,
-            last_deployment: 0,
-            last_entry: 0,
-            due: None,
             shown_since: None,
+            rollback_triggers: None,
             rollback_timer: RollbackTimer::default(),
-        })
-    }
-
-    /// Whether `rule` is the ARN of this pair's first rule.
-    pub(super) fn has_first_rule(&self, rule: &str) -> bool {
-        self.rules.first().is_some_and(|first| first.arn == rule)
-    }
-
-    /// Whether a change concerns this pair.
-    pub(super) fn is_affected_by(&self, change: &WorldChange) -> bool {
-        match change {
-            WorldChange::RuleWritten { rule, .. } | WorldChange::NodeConverged { rule, .. } => {
-                self.rules.iter().chain(&self.tests).any(|known| &known.arn == rule)
-            }
-            WorldChange::Targets { group, .. } => self.sides.iter().any(|side| side.groups.contains_key(group)),
-            WorldChange::Desired { service, .. }
-            | WorldChange::Limits { service, .. }
-            | WorldChange::TaskDied { service } => self.sides.iter().any(|side| &side.service == service),
         }
     }
 
@@ -295,13 +268,14 @@ impl PairModel {
 
     /// The state of the pair at a pass's observation; `None` for another event.
     pub(super) fn state_at_observation(&self, pass_event: &PassEvent, now: Timestamp) -> Option<StateAtObservation> {
-        let PassEvent::Observed { lease, running, healthy, rules, firing, .. } = pass_event else { return None };
+        let PassEvent::Observed { seen: SeenState::Pair { running, healthy, rules }, firing, .. } = pass_event else {
+            return None;
+        };
         let rule = |rule: &RuleModel| {
             let earlier_splits = rule.earlier.iter().filter(|(until, _)| may_be_stale(*until, now));
             (rule.live, earlier_splits.map(|(_, split)| *split).collect())
         };
         Some(StateAtObservation {
-            lease: lease.clone(),
             at: now,
             rules: self.rules.iter().map(rule).collect(),
             tests: self.tests.iter().map(|rule| rule.live).collect(),
@@ -314,21 +288,71 @@ impl PairModel {
         })
     }
 
-    pub(super) fn record_observation(&mut self, state: StateAtObservation) {
-        if self.observations.len() == KEPT_OBSERVATIONS {
-            self.observations.pop_front();
-        }
-        self.observations.push_back(state);
-    }
-
     /// The last observation of the pass that holds `lease`.
     pub(super) fn last_observation_of(&self, lease: Option<&LeaseId>) -> Option<&StateAtObservation> {
-        self.observations.iter().rev().find(|state| lease.is_some() && state.lease.as_ref() == lease)
+        self.observations.last_of(lease)
     }
 
     /// Whether one of the rules was edited outside Switchback at or after `at`.
     pub(super) fn has_foreign_edit_since(&self, at: Timestamp) -> bool {
         self.rules.iter().any(|rule| rule.foreign_edit_at.is_some_and(|edited| edited >= at))
+    }
+}
+
+impl TargetModel for PairModel {
+    fn target(&self) -> &TargetId {
+        &self.target
+    }
+
+    fn is_subject(&self, subject: &TraceSubject) -> bool {
+        matches!(subject, TraceSubject::Rule(rule) if self.rules.first().is_some_and(|first| &first.arn == rule))
+    }
+
+    fn is_affected_by(&self, change: &WorldChange) -> bool {
+        match change {
+            WorldChange::RuleWritten { rule, .. } | WorldChange::NodeConverged { rule, .. } => {
+                self.rules.iter().chain(&self.tests).any(|known| &known.arn == rule)
+            }
+            WorldChange::Targets { group, .. } => self.sides.iter().any(|side| side.groups.contains_key(group)),
+            WorldChange::Desired { service, .. }
+            | WorldChange::Limits { service, .. }
+            | WorldChange::TaskDied { service } => self.sides.iter().any(|side| &side.service == service),
+        }
+    }
+
+    fn on_pass_event(&mut self, pass_event: &PassEvent, moment: &mut Moment<'_>) -> Option<BrokenInvariant> {
+        self.check_pass_event(pass_event, moment.store, moment.now)
+    }
+
+    fn on_change(
+        &mut self,
+        change: WorldChange,
+        pass_events: &[PassEvent],
+        moment: &mut Moment<'_>,
+    ) -> Option<BrokenInvariant> {
+        self.apply_change(change, pass_events, moment.world, moment.now)
+    }
+
+    fn on_decision(&mut self, lease: &LeaseId, after: u64, moment: &mut Moment<'_>) -> Option<BrokenInvariant> {
+        self.check_decision(lease, after, moment.world, moment.store, moment.now)
+    }
+
+    fn on_lost_requests(&mut self, moment: &mut Moment<'_>) -> Option<BrokenInvariant> {
+        self.check_lost_requests(moment.world, moment.now)
+    }
+
+    fn on_step(
+        &mut self,
+        pass_events: &[PassEvent],
+        injected: &[InjectedFault],
+        moment: &mut Moment<'_>,
+    ) -> Option<BrokenInvariant> {
+        let overdue = self.journal.check_deadline(moment.now);
+        overdue.or_else(|| self.check_overdue_rollback(pass_events, moment.world, injected, moment.now))
+    }
+
+    fn on_rest(&mut self, _: &mut Moment<'_>) -> Option<BrokenInvariant> {
+        None
     }
 }
 

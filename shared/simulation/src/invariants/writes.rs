@@ -1,6 +1,7 @@
 //! Writes to the world: who made them, and whether their preconditions were observed.
 
 use super::pair::{MAX_LAG_S, PairModel, SideModel, Split, index};
+use super::target_journal::check_lease;
 use super::{
     BrokenInvariant, NO_AUTOSCALING_IN_OF_STABLE, NO_FORWARD_OVERWRITE_OF_FOREIGN_EDITS, NO_REQUEST_LOST,
     NO_SCALE_DOWN_UNDER_TRAFFIC, ONLY_LEASE_HOLDER_WRITES, TRAFFIC_ONLY_TO_HEALTHY_TARGETS, WEIGHTS_SUM_TO_WHOLE,
@@ -8,7 +9,6 @@ use super::{
 use crate::ledger::Store;
 use crate::trace::PassEvent;
 use crate::world::{ChangedBy, ServiceKey, World};
-use engine::LeaseId;
 use rollout::Deployment;
 use rollout::policy::Drift;
 use rollout::{Effect, SignedDuration, Slot, Stage, Timestamp};
@@ -28,18 +28,14 @@ impl PairModel {
         store: &Store,
         now: Timestamp,
     ) -> Option<BrokenInvariant> {
-        if let Some(state) = self.state_at_observation(pass_event, now) {
-            self.record_observation(state);
+        if let PassEvent::Observed { lease, .. } = pass_event
+            && let Some(state) = self.state_at_observation(pass_event, now)
+        {
+            self.observations.record(lease.clone(), state);
         }
         let PassEvent::Performed { lease, effect, .. } = pass_event else { return None };
-        let holder = store.holder(&self.target);
-        if lease.is_none() || holder != lease.as_ref() {
-            let name = |lease: Option<&LeaseId>| lease.map_or("nobody".to_owned(), |lease| lease.0.clone());
-            let (writer, holder) = (name(lease.as_ref()), name(holder));
-            return Some((
-                &ONLY_LEASE_HOLDER_WRITES,
-                format!("{writer} performed {} while {holder} holds the lease", effect.kind().name()),
-            ));
+        if let Some(found) = check_lease(store, &self.target, lease.as_ref(), effect) {
+            return Some(found);
         }
         let running = store.peek(&self.target)?.running.as_ref();
         match effect {

@@ -210,9 +210,11 @@ impl Cloud for LoadCloud {
     async fn perform(&self, resources: &TargetResources, effect: &Effect) -> Outcome {
         let asked = match effect {
             Effect::RegisterVersion { .. } => self.register().await,
-            Effect::SetVersion { .. } | Effect::ReplaceVersion { .. } | Effect::SetDesired { .. } => {
-                self.handle.call_aws("ecs:UpdateService").await
-            }
+            Effect::SetVersion { .. }
+            | Effect::ReplaceVersion { .. }
+            | Effect::SetDesired { .. }
+            | Effect::StartFirst { .. }
+            | Effect::StopFirst { .. } => self.handle.call_aws("ecs:UpdateService").await,
             Effect::SetAutoscaling { .. } => {
                 self.handle.call_aws("application-autoscaling:RegisterScalableTarget").await
             }

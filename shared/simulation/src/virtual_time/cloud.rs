@@ -2,10 +2,11 @@
 
 use super::answers;
 use super::context::SimContext;
+use super::definitions::newest_template;
 use super::effects::perform;
 use super::previous::PreviousState;
 use super::{ecs_pair, ecs_rolling};
-use crate::trace::{PassEvent, call_name};
+use crate::trace::{PassEvent, PrimaryDeployment, SeenState, SeenWorkload, TraceSubject, VersionChange, call_name};
 use crate::world::World;
 use crate::world::balancer::ActionKind;
 use crate::world::ecs::ListTasks;
@@ -17,6 +18,7 @@ use rollout::observation::{FailedStartsQuery, HookTask, ObservationPlan};
 use rollout::promotion::ImageState;
 use rollout::schedule::ScheduledAction;
 use rollout::snapshot::{AlarmReading, Reading, RuleReading, SideReading, TargetHealth, TaskReading, WorkloadReading};
+use rollout::template::TemplateReading;
 use rollout::{EcsServiceName, Effect, Outcome, Platform, Slot, Snapshot, TargetResources, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,11 +46,16 @@ impl Cloud for SimCloud {
             if shared.injector.faults.stale > 0.0 {
                 shared.previous.remember(&mut shared.world, resources, effect);
             }
-            if let (Some(pass_events), Some(rule)) = (&mut shared.pass_events, resources.rules().next()) {
+            let subject = shared.pass_events.as_ref().and_then(|_| TraceSubject::of(resources));
+            let before = primary(&mut shared.world, subject.as_ref(), effect);
+            let outcome = perform(&mut shared.world, resources, effect);
+            let after = primary(&mut shared.world, subject.as_ref(), effect);
+            if let (Some(pass_events), Some(subject)) = (&mut shared.pass_events, subject) {
                 let lease = self.context.lease().cloned();
-                pass_events.push(PassEvent::Performed { rule: rule.to_owned(), lease, effect: effect.clone() });
+                let version_change = before.zip(after).map(|(before, after)| Box::new(VersionChange { before, after }));
+                pass_events.push(PassEvent::Performed { subject, lease, effect: effect.clone(), version_change });
             }
-            perform(&mut shared.world, resources, effect)
+            outcome
         };
         self.context.call(effect.kind().name(), apply, |reason| Outcome::Unsure { reason: reason.to_owned() }).await
     }
@@ -57,27 +64,59 @@ impl Cloud for SimCloud {
         let read = || self.context.lock().image_state(image);
         self.context.call("image_state", read, |reason| Reading::Unknown(reason.to_owned())).await
     }
+
+    async fn template(
+        &self,
+        resources: &TargetResources,
+        family: &str,
+        live: Option<&str>,
+    ) -> Reading<TemplateReading> {
+        let read = || to_reading(newest_template(&mut self.context.lock().world, resources, family, live));
+        self.context.call("template", read, |reason| Reading::Unknown(reason.to_owned())).await
+    }
 }
 
 impl SimCloud {
     /// Reports the observation to the watcher.
     fn record_observation(&self, observation: &ObservationPlan, seen: &Snapshot) {
         let mut shared = self.context.lock();
-        let (Some(pass_events), Some(rule)) = (&mut shared.pass_events, observation.resources.rules().next()) else {
-            return;
+        let subject = TraceSubject::of(&observation.resources);
+        let (Some(pass_events), Some(subject)) = (&mut shared.pass_events, subject) else { return };
+        let state = match &subject {
+            TraceSubject::Rule(_) => {
+                let sides = Slot::BOTH.map(|slot| seen.side(slot).known());
+                SeenState::Pair {
+                    running: sides.map(|side| side.map(|side| side.running)),
+                    healthy: sides.map(|side| side.map(|side| side.targets.healthy)),
+                    rules: seen.rules.iter().map(|rule| rule.known().map(|rule| rule.weights)).collect(),
+                }
+            }
+            TraceSubject::Service(_) => SeenState::InPlace(
+                seen.workload
+                    .known()
+                    .map(|workload| SeenWorkload { version: workload.version.clone(), running: workload.running }),
+            ),
         };
-        let sides = Slot::BOTH.map(|slot| seen.side(slot).known());
         let firing = |(name, reading): (&String, &AlarmReading)| {
             matches!(reading, AlarmReading::Firing { .. }).then(|| name.clone())
         };
         pass_events.push(PassEvent::Observed {
-            rule: rule.to_owned(),
+            subject,
             lease: self.context.lease().cloned(),
-            running: sides.map(|side| side.map(|side| side.running)),
-            healthy: sides.map(|side| side.map(|side| side.targets.healthy)),
-            rules: seen.rules.iter().map(|rule| rule.known().map(|rule| rule.weights)).collect(),
+            seen: state,
             firing: seen.alarms.known().into_iter().flatten().filter_map(firing).collect(),
         });
+    }
+}
+
+/// The primary deployment of the service whose version an effect sets in place; none: it sets none.
+fn primary(world: &mut World, subject: Option<&TraceSubject>, effect: &Effect) -> Option<PrimaryDeployment> {
+    match (subject, effect) {
+        (
+            Some(TraceSubject::Service(key)),
+            Effect::ReplaceVersion { .. } | Effect::StartFirst { .. } | Effect::StopFirst { .. },
+        ) => PrimaryDeployment::read(world, key),
+        _ => None,
     }
 }
 
@@ -271,7 +310,9 @@ pub(super) fn weights(world: &mut World, resources: &TargetResources, arn: &str)
     });
     let groups = forward.map(|forward| forward.target_groups.as_slice()).unwrap_or_default();
     let leg = resources.leg_of(arn).ok_or_else(|| format!("the policy does not name {arn}"))?;
-    Ok(elb::rule_reading(groups.iter().map(|group| (group.arn.as_str(), group.weight)), leg))
+    let sticky = forward.and_then(|forward| forward.stickiness).filter(|it| it.enabled);
+    let sticky = sticky.and_then(|it| it.duration_seconds);
+    Ok(elb::rule_reading(groups.iter().map(|group| (group.arn.as_str(), group.weight)), sticky, leg))
 }
 
 /// The actions of a rule, or the default actions of a listener.

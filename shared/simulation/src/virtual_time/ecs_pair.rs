@@ -68,6 +68,10 @@ pub(super) fn perform(world: &mut World, pair: &EcsPair, effect: &Effect) -> Out
             update_service(world, pair.side(*slot), Some(version.as_str()), Some(*desired))
         }
         Effect::SetDesired { slot, desired } => update_service(world, pair.side(*slot), None, Some(*desired)),
+        Effect::StartFirst { slot: Some(slot), version, count } => {
+            update_service(world, pair.side(*slot), Some(version.as_str()), Some(*count))
+        }
+        Effect::StopFirst { slot: Some(slot) } => update_service(world, pair.side(*slot), None, Some(0)),
         Effect::SetAutoscaling { slot, limits } => set_autoscaling(world, pair.side(*slot), *limits),
         _ => unfit(effect),
     }

@@ -88,6 +88,10 @@ fn protected(world: &mut World, service: EcsServiceName<'_>, tasks: &[String]) -
 pub(super) fn perform(world: &mut World, rolling: &EcsRolling, effect: &Effect) -> Outcome {
     match effect {
         Effect::ReplaceVersion { version } => update_service(world, rolling.service(), Some(version.as_str()), None),
+        Effect::StartFirst { slot: None, version, count } => {
+            update_service(world, rolling.service(), Some(version.as_str()), Some(*count))
+        }
+        Effect::StopFirst { slot: None } => update_service(world, rolling.service(), None, Some(0)),
         _ => unfit(effect),
     }
 }

@@ -2,11 +2,10 @@
 
 use super::answers::{describe_service, service};
 use super::cloud::actions;
-use super::{ecs_pair, ecs_rolling};
+use super::{definitions, ecs_pair, ecs_rolling};
 use crate::world::balancer::{ActionKind, WeightedGroup};
 use crate::world::ecs::{RunTask, UpdateService};
 use crate::world::{ApiError, Invoked, World};
-use rollout::registry::with_host_of;
 use rollout::snapshot::Weights;
 use rollout::{EcsServiceName, Effect, HookReport, Outcome, Platform, Slot, TargetResources, Way};
 use serde_json::{Value, json};
@@ -16,6 +15,8 @@ pub(crate) fn perform(world: &mut World, resources: &TargetResources, effect: &E
     match effect {
         Effect::SetVersion { .. }
         | Effect::ReplaceVersion { .. }
+        | Effect::StartFirst { .. }
+        | Effect::StopFirst { .. }
         | Effect::SetDesired { .. }
         | Effect::SetAutoscaling { .. } => match &resources.platform {
             Platform::EcsPair(pair) => ecs_pair::perform(world, pair, effect),
@@ -33,10 +34,10 @@ pub(crate) fn perform(world: &mut World, resources: &TargetResources, effect: &E
             }
             Outcome::Done
         }
-        Effect::RegisterVersion { template, image } => {
+        Effect::RegisterVersion { template, image, family } => {
             // Both sides of a pair have the same container.
             match resources.platform.ecs_services().next() {
-                Some(service) => register(world, template, service.container, image),
+                Some(service) => definitions::register(world, template, service.container, image, family.as_deref()),
                 None => unfit(effect),
             }
         }
@@ -78,47 +79,6 @@ pub(super) fn outcome(error: &ApiError) -> Outcome {
 pub(super) fn done<T>(answer: Result<T, ApiError>) -> Outcome {
     match answer {
         Ok(_) => Outcome::Done,
-        Err(error) => outcome(&error),
-    }
-}
-
-fn register(world: &mut World, template: &str, container: &str, image: &str) -> Outcome {
-    let model = match world.describe_task_definition(template) {
-        Ok(model) => model,
-        Err(error) => return outcome(&error),
-    };
-    let mut document = model.document.clone();
-    let containers = document.get_mut("containerDefinitions").and_then(Value::as_array_mut);
-    let named = containers
-        .into_iter()
-        .flatten()
-        .find(|definition| definition.get("name").and_then(Value::as_str) == Some(container));
-    match named {
-        Some(definition) => {
-            let live = definition["image"].as_str().unwrap_or_default();
-            definition["image"] = with_host_of(live, image).into();
-        }
-        None => return Outcome::Refused { reason: format!("{template} has no container {container}") },
-    }
-    match world.list_task_definitions(Some(&model.family), true) {
-        Ok(arns) => {
-            for arn in arns {
-                let same =
-                    |found: crate::world::ecs::TaskDefinition| found.document == document && found.tags == model.tags;
-                if world.describe_task_definition(&arn).is_ok_and(same) {
-                    return Outcome::Registered { version: arn, reused: true };
-                }
-            }
-        }
-        Err(error) => return outcome(&error),
-    }
-    if let (Value::Object(fields), Value::Array(tags)) = (&mut document, model.tags)
-        && !tags.is_empty()
-    {
-        fields.insert("tags".to_owned(), tags.into());
-    }
-    match world.register_task_definition(document) {
-        Ok(definition) => Outcome::Registered { version: definition.arn, reused: false },
         Err(error) => outcome(&error),
     }
 }

@@ -12,9 +12,9 @@ use engine::Inspector;
 use rollout::alarm::{AlarmDetails, AlarmKind, AlarmsByName, MAX_DEPTH, Metric, MetricAlarmDetails, children};
 use rollout::doctor::Inspection;
 use rollout::doctor::inspected::{
-    FargateUsage, InspectedContainer, InspectedPair, InspectedPlatform, InspectedProvider, InspectedRepository,
-    InspectedRule, InspectedScaling, InspectedService, InspectedTargetGroup, InspectedTaskDefinition,
-    InspectedWorkload, InspectionResult,
+    DEFAULT_NETWORK_MODE, FargateUsage, InspectedContainer, InspectedPair, InspectedPlatform, InspectedProvider,
+    InspectedRepository, InspectedRule, InspectedScaling, InspectedService, InspectedTargetGroup,
+    InspectedTaskDefinition, InspectedWorkload, InspectionResult, mapped_ports,
 };
 use rollout::{EcsPair, Platform, Reading, Slot, TargetResources};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +29,10 @@ impl Inspector for SimCloud {
         let context = &self.context;
         InspectionResult {
             platform: platform(context, &inspection.resources),
+            template: match &inspection.template {
+                Some(family) => to_reading(context.reading("account", |_| None, |world| template(world, family))),
+                None => Reading::not_asked(),
+            },
             alarms: to_reading(context.reading("account", |_| None, |world| alarms(world, &inspection.alarms))),
             // The world has no registry: every repository named is reported as existing and correctly set up.
             repository: Reading::Known(Some(InspectedRepository {
@@ -102,7 +106,9 @@ fn service_seen(service: EcsService) -> InspectedService {
     let deployment = &service.deployment_configuration;
     let breaker = deployment.deployment_circuit_breaker;
     let providers = providers(service.capacity_provider_strategy.as_ref());
+    let registrations = service.load_balancers.iter();
     InspectedService {
+        registered_ports: registrations.map(|it| (it.container_name.clone(), it.container_port)).collect(),
         settings: settings(&service),
         status: service.status.to_owned(),
         controller: "ECS".to_owned(),
@@ -151,12 +157,14 @@ fn definition(world: &mut World, arn: &str) -> Result<InspectedTaskDefinition, S
     let document = &definition.document;
     let text = |value: &serde_json::Value, key: &str| value[key].as_str().map(str::to_owned);
     let containers = document["containerDefinitions"].as_array().into_iter().flatten();
+    let launch_types = document["requiresCompatibilities"].as_array().into_iter().flatten();
     let container = |container: &serde_json::Value| {
         let seen = InspectedContainer {
             image: text(container, "image")?,
             essential: container["essential"].as_bool().unwrap_or(true),
             health_check: !container["healthCheck"].is_null(),
             stop_timeout_s: container["stopTimeout"].as_u64().and_then(|seconds| u32::try_from(seconds).ok()),
+            ports: container["portMappings"].as_array().into_iter().flatten().filter_map(ports).collect(),
         };
         Some((text(container, "name")?, seen))
     };
@@ -164,7 +172,19 @@ fn definition(world: &mut World, arn: &str) -> Result<InspectedTaskDefinition, S
         containers: containers.filter_map(container).collect(),
         roles: ["taskRoleArn", "executionRoleArn"].into_iter().filter_map(|key| text(document, key)).collect(),
         cpu_units: text(document, "cpu").and_then(|units| units.parse().ok()),
+        network_mode: text(document, "networkMode").unwrap_or_else(|| DEFAULT_NETWORK_MODE.to_owned()),
+        launch_types: launch_types.filter_map(serde_json::Value::as_str).map(str::to_owned).collect(),
     })
+}
+
+fn ports(mapping: &serde_json::Value) -> Option<(u16, u16)> {
+    mapped_ports(mapping["containerPort"].as_i64(), mapping["containerPortRange"].as_str())
+}
+
+/// The newest active task definition of a family; none: it has no active one.
+fn template(world: &mut World, family: &str) -> Result<Option<InspectedTaskDefinition>, String> {
+    let arns = world.list_task_definitions(Some(family), true).map_err(|error| error.to_string())?;
+    arns.first().map(|arn| definition(world, arn)).transpose()
 }
 
 fn providers(strategy: Option<&serde_json::Value>) -> Vec<InspectedProvider> {

@@ -8,6 +8,7 @@
 //! | `context` | shared state of all ports: world, pending jobs, timers |
 //! | `faults` | lost responses, throttling, outages, delays, crashes: at random or at a given call |
 //! | `cloud`, `effects` | [`engine::Cloud`] over the world: what is the same on every platform |
+//! | `definitions` | task definitions: copies of them, and templates |
 //! | `ecs_pair`, `ecs_rolling` | what is read and written of one platform each |
 //! | `answers` | the world's answers, described to the core |
 //! | `previous` | the state before the last writes: stale readings |
@@ -23,6 +24,7 @@
 mod answers;
 mod cloud;
 mod context;
+mod definitions;
 mod ecs_pair;
 mod ecs_rolling;
 mod effects;
@@ -40,6 +42,7 @@ mod target;
 pub use cloud::SimCloud;
 pub(crate) use cloud::{WorldReader, read_snapshot};
 pub(crate) use context::PortCalls;
+pub(crate) use definitions::newest_template;
 pub(crate) use effects::perform;
 pub use faults::{CallPhase, CrashAt, Faults};
 pub use ports::{SimClock, SimLedger, SimWakeQueue};

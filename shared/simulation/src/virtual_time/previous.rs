@@ -40,6 +40,9 @@ impl PreviousState {
                 self.remember_service(world, resources.platform.ecs_service(Some(*slot)));
             }
             Effect::ReplaceVersion { .. } => self.remember_service(world, resources.platform.ecs_service(None)),
+            Effect::StartFirst { slot, .. } | Effect::StopFirst { slot } => {
+                self.remember_service(world, resources.platform.ecs_service(*slot));
+            }
             Effect::SetAutoscaling { slot, .. } => {
                 let Some(service) = resources.platform.ecs_service(Some(*slot)) else { return };
                 if let Ok(found) = limits(world, service) {

@@ -95,9 +95,9 @@ impl Simulation {
     pub fn tag(&mut self, number: u64, tag: &str, how: PushAnnouncement) {
         let now = self.now();
         let digest = self.release_of(&self.target().service.clone(), number, now).id.digest;
-        let names = self.names().clone();
+        let (repository, registry) = (self.pairs[0].1.repository.clone(), self.pairs[0].1.registry());
         let mut shared = self.context.lock();
-        for image in shared.images.entry(names.repository.clone()).or_default() {
+        for image in shared.images.entry(repository.clone()).or_default() {
             image.tags.retain(|other| other != tag);
             if image.digest == digest {
                 image.tags.push(tag.to_owned());
@@ -105,14 +105,8 @@ impl Simulation {
         }
         drop(shared);
         if how != PushAnnouncement::Silent {
-            let pushed = ImagePushed {
-                registry: names.registry(),
-                repository: names.repository,
-                digest,
-                tag: tag.to_owned(),
-                pushed_at: now,
-            };
-            self.push_event(pushed);
+            let tag = tag.to_owned();
+            self.push_event(ImagePushed { registry, repository, digest, tag, pushed_at: now });
         }
     }
 

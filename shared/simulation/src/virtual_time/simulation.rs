@@ -149,9 +149,9 @@ impl Simulation {
         if self.violation.is_some() {
             return;
         }
-        self.violation = self.watch.as_ref().and_then(|watch| watch.check_idle(now));
-        let shared = self.context.lock();
+        let shared = &mut *self.context.lock();
         let store = self.ledger.store();
+        self.violation = self.watch.as_mut().and_then(|watch| watch.check_idle(&mut shared.world, &store));
         for (target, _) in self.pairs.iter().filter(|_| shared.notifies) {
             let last = store.peek(target).map_or(0, |state| state.last_entry);
             let undelivered = || shared.notified.undelivered(target, last, now, &shared.injector.injected);

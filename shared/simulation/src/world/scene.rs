@@ -5,10 +5,12 @@
 //! | module | what it is |
 //! |---|---|
 //! | `rolling` | a single service whose versions replace one another in place |
+//! | `template` | templates as the owners' own tooling registers them |
 //! | `application` | several targets of one application in one world |
 
 mod application;
 mod rolling;
+mod template;
 
 pub use application::{BuiltApplication, application_policy, build_application, build_with_services};
 pub(crate) use application::{add_target, empty_policy};
@@ -20,6 +22,7 @@ use super::ecs::{CircuitBreaker, CreateService, DeploymentConfiguration, Service
 use super::scaling::RegisterScalableTarget;
 use super::{ApiResult, Settings, World};
 use rollout::policy::{AlarmPolicy, Deadlines, Drift, Policy, Step, Strategy, TargetPolicy};
+use rollout::template::ConfigurationTrigger;
 use rollout::{
     EcsPair, ImageDigest, Leg, Name, Percent, Platform, Registry, Release, ReleaseId, Seconds, Slot, TargetId,
     TargetResources, Timestamp,
@@ -57,6 +60,8 @@ pub struct PairSetup {
     pub drift: Drift,
     /// The target is behind an internal load balancer, too, which gets as many requests.
     pub internal_balancer: bool,
+    /// The policy names a family of templates: that of the first task definition.
+    pub names_template: bool,
 }
 
 /// A scene that has been built.
@@ -183,6 +188,7 @@ impl PairSetup {
             },
             drift: Drift::Tell,
             internal_balancer: false,
+            names_template: false,
         }
     }
 
@@ -334,6 +340,8 @@ impl PairSetup {
                 .chain(names.internal.clone())
                 .collect(),
             },
+            template: template::source(&self.target, self.names_template),
+            configuration: ConfigurationTrigger::default(),
             strategy: self.strategy.clone(),
             alarms: vec![alarm(&names.blue_alarm), alarm(&names.green_alarm)],
             hooks: Vec::new(),

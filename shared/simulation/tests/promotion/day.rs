@@ -1,6 +1,7 @@
 //! One day of people, pushes and meddling, written down before it is lived through: each happening is drawn with dice of
 //! its own, so that leaving one out moves no other.
 
+use crate::in_place_day::{InPlaceAction, in_place_day};
 use crate::pipeline::name;
 use rollout::brake::Scope;
 use rollout::{Seconds, Slot, TargetId};
@@ -140,6 +141,8 @@ pub(crate) enum DayAction {
         min: u32,
         max: u32,
     },
+    /// What happens only on days on which targets change their version in place.
+    InPlace(InPlaceAction),
     Nothing,
     /// Only where a test wants a promise broken: somebody without the lease writes weights once something was deployed.
     WriteWithoutLease {
@@ -255,6 +258,7 @@ impl fmt::Display for DayAction {
             Self::ScheduleLimits { target, slot, min, max } => {
                 write!(f, "in a minute the limits {min} to {max} are scheduled for {slot} of {target}")
             }
+            Self::InPlace(action) => fmt::Display::fmt(action, f),
             Self::Nothing => f.write_str("nothing happens"),
             Self::WriteWithoutLease { target } => write!(f, "a ghost writes the weights of {target}"),
         }
@@ -272,7 +276,7 @@ fn describe_function(behaviour: &FunctionBehaviour) -> &'static str {
     }
 }
 
-fn describe_image(behaviour: &ImageBehaviour) -> &'static str {
+pub(crate) fn describe_image(behaviour: &ImageBehaviour) -> &'static str {
     match behaviour {
         ImageBehaviour { starts: StartBehaviour::CrashLoop { .. }, .. } => "its tasks exit soon",
         ImageBehaviour { health: Health::Never, .. } => "never healthy",
@@ -309,6 +313,9 @@ pub(crate) fn day_events(seed: u64, targets: &[TargetId; 3]) -> Vec<DayEvent> {
     if rng.happens(0.3) {
         let at = Seconds(rng.between(30, after));
         all.push(DayEvent { after: at, what: DayAction::DeleteImage { number: rng.between(1, pushed.max(1)) } });
+    }
+    if let Some(day) = in_place_day(seed) {
+        all.extend(day.events(seed, after, calm, pushed));
     }
     all.sort_by_key(|day_event| day_event.after);
     all

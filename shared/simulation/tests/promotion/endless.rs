@@ -130,7 +130,7 @@ fn random_days_keep_every_invariant() {
     let deployments = totals.deployments();
     println!("{} on {threads} threads, from seed {first} on", totals.rate());
     println!(
-        "{} worlds of three targets, {} faults",
+        "{} worlds of three or four targets, {} faults",
         totals.days.load(Ordering::Relaxed),
         totals.faults.load(Ordering::Relaxed)
     );

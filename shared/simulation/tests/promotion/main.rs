@@ -12,6 +12,7 @@ mod day;
 mod edits;
 mod endless;
 mod forward_only;
+mod in_place_day;
 mod order;
 mod pipeline;
 mod queues;

@@ -8,10 +8,10 @@ use rollout::policy::{EnvironmentPolicy, Policy, Trigger};
 use rollout::promotion::{self, plan_id};
 use rollout::target::TargetState;
 use rollout::verdict::Verdict;
-use rollout::{Actor, DeployOptions, Gate, Instruction, Name, Overrides, PlanId, Seconds, TargetId, Timestamp};
+use rollout::{Actor, DeployOptions, Gate, Instruction, Name, Overrides, PlanId, Seconds, TargetId, Timestamp, Way};
 use simulation::virtual_time::{Faults, PushAnnouncement, Simulation};
 use simulation::world::balancer::{ActionKind, ListenerAction};
-use simulation::world::{ImageBehaviour, PairSetup, Settings, scene};
+use simulation::world::{ImageBehaviour, PairSetup, RollingSetup, Settings, scene};
 
 pub(crate) const HOUR: u64 = 3600;
 
@@ -45,24 +45,38 @@ type PolicyChange = Box<dyn FnOnce(&mut Policy)>;
 /// Environments and services of a street.
 pub(crate) struct PipelineBuilder {
     scenes: Vec<PairSetup>,
+    /// Targets that change their version in place.
+    services: Vec<RollingSetup>,
     change: Vec<PolicyChange>,
+}
+
+/// A target with short steps: `service/environment`.
+fn short_scene(text: &str) -> PairSetup {
+    let (service, environment) = text.split_once('/').expect("service/environment");
+    let mut scene = PairSetup::new("shop", service, environment);
+    for step in &mut scene.strategy.steps {
+        step.hold = Seconds(step.hold.0.min(20));
+    }
+    scene.strategy.bake = Seconds(30);
+    scene.strategy.keep_warm = Seconds(20);
+    scene.requests_per_second = 5.0;
+    scene
 }
 
 impl PipelineBuilder {
     /// Of these targets: `service/environment`.
     pub(crate) fn of(targets: &[&str]) -> Self {
-        let scene = |text: &&str| {
-            let (service, environment) = text.split_once('/').expect("service/environment");
-            let mut scene = PairSetup::new("shop", service, environment);
-            for step in &mut scene.strategy.steps {
-                step.hold = Seconds(step.hold.0.min(20));
-            }
-            scene.strategy.bake = Seconds(30);
-            scene.strategy.keep_warm = Seconds(20);
-            scene.requests_per_second = 5.0;
-            scene
-        };
-        Self { scenes: targets.iter().map(scene).collect(), change: Vec::new() }
+        let scenes = targets.iter().map(|text| short_scene(text)).collect();
+        Self { scenes, services: Vec::new(), change: Vec::new() }
+    }
+
+    /// With a target that changes its version in place, instead of the pair of that name, if there is one.
+    pub(crate) fn in_place(mut self, text: &str, set_up: impl FnOnce(RollingSetup) -> RollingSetup) -> Self {
+        let scene = short_scene(text);
+        let known = self.scenes.iter().position(|known| known.target == scene.target);
+        let scene = known.map_or(scene, |index| self.scenes.remove(index));
+        self.services.push(set_up(scene.rolling()));
+        self
     }
 
     /// With another scenery.
@@ -109,7 +123,7 @@ impl PipelineBuilder {
     }
 
     pub(crate) fn build_with(self, settings: Settings, faults: Faults) -> Pipeline {
-        let mut built = scene::build_application(&self.scenes, settings);
+        let mut built = scene::build_with_services(&self.scenes, &self.services, settings);
         for change in self.change {
             change(&mut built.policy);
         }
@@ -186,11 +200,20 @@ impl Pipeline {
         }
     }
 
+    /// Whether a target changes its version in place.
+    pub(crate) fn is_in_place(&self, target: &TargetId) -> bool {
+        self.policy.target(target).is_some_and(|policy| policy.resources.platform.way() == Way::InPlace)
+    }
+
     /// Requests per second on each of a target's load balancers.
     pub(crate) fn set_traffic(&self, target: &TargetId, per_second: f64) {
-        let names = self.simulation.at(target).names().clone();
+        let view = self.simulation.at(target);
+        let rules: Vec<String> = match self.is_in_place(target) {
+            true => view.rolling_names().balancing.iter().map(|balancing| balancing.listener.clone()).collect(),
+            false => view.names().traffic_rules().map(str::to_owned).collect(),
+        };
         self.simulation.world(|world| {
-            for rule in names.traffic_rules() {
+            for rule in &rules {
                 world.set_traffic(rule, per_second);
             }
         });

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod capacity;
+mod in_place;
 mod legs;
 
 use rollout::journal::Fact;

@@ -21,8 +21,14 @@ pub(crate) struct DeployArguments {
     /// application/service/environment
     target: TargetId,
     /// A tag, a digest, at least 7 of its first digits, or `latest` (the newest push).
+    #[arg(long, required_unless_present = "configuration")]
+    release: Option<String>,
+    /// Deploy a newer template of the policy's family; without --release, with the image that is stable.
     #[arg(long)]
-    release: String,
+    configuration: bool,
+    /// The first deployment to a target that runs nothing: the number of tasks to start. There is no rollback from it.
+    #[arg(long, value_name = "TASKS", value_parser = clap::value_parser!(u32).range(1..=5000))]
+    first: Option<u32>,
     /// Why, for the record; needed with --despite-alarm.
     #[arg(long, default_value = "")]
     reason: String,
@@ -196,7 +202,9 @@ impl RequestArguments {
 /// `switchback deploy`
 pub(super) async fn deploy(arguments: &DeployArguments, output: &mut Output) -> Result<Exit, Failure> {
     let request = DeployRequest {
-        release: arguments.release.clone(),
+        release: arguments.release.clone().unwrap_or_default(),
+        configuration: arguments.configuration,
+        first: arguments.first,
         reason: arguments.reason.clone(),
         despite_alarms: arguments.despite_alarm.iter().cloned().collect(),
         forward_only: arguments.forward_only,

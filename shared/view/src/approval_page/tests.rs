@@ -17,7 +17,7 @@ fn release(tag: &str) -> ReleaseRef {
 fn deployment() -> Deployment {
     let policy = json!({
         "resources": {
-            "ecs": {"cluster": "shop-prod", "container": "api", "blue": "api-blue", "green": "api-green"},
+            "platform": {"ecs_pair": {"cluster": "shop-prod", "container": "api", "blue": "api-blue", "green": "api-green"}},
             "traffic": [{"blue": "arn:blue", "green": "arn:green", "rules": ["arn:r"], "test_rule": null}],
         },
         "strategy": {

@@ -30,6 +30,8 @@ fn alice() -> Actor {
 fn policy() -> TargetPolicy {
     let [preflight, register, healthy, shift, retire, rollback] = [300, 120, 600, 300, 600, 600].map(Seconds);
     TargetPolicy {
+        template: rollout::template::TemplateSource::Live,
+        configuration: rollout::template::ConfigurationTrigger::Manual,
         resources: TargetResources {
             platform: Platform::EcsPair(EcsPair {
                 cluster: "shop-prod".to_owned(),

@@ -24,6 +24,7 @@ fn state(environment: &str) -> TargetState {
 
 fn stable(number: u64) -> StableSide {
     StableSide {
+        template: None,
         slot: Some(Slot::Blue),
         version: "api:1".to_owned(),
         release: Some(reference(number)),

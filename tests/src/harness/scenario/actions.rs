@@ -17,7 +17,7 @@ impl Scenario {
     /// Where the registry refuses.
     #[must_use]
     pub fn image(&self, tag: &str, behaviour: ImageBehaviour) -> String {
-        let digest = self.stack.push_image(&self.names.repository, tag).unwrap_or_else(|failure| panic!("{failure}"));
+        let digest = self.stack.push_image(self.names.repository(), tag).unwrap_or_else(|failure| panic!("{failure}"));
         self.stack.front().world().set_image(&digest, behaviour);
         digest
     }
@@ -26,7 +26,7 @@ impl Scenario {
     #[must_use]
     pub fn push_event(&self, tag: &str, digest: &str) -> Value {
         let mut event = fixture(include_str!("../../../../events/image-pushed.push.json"));
-        event["detail"]["repository-name"] = json!(self.names.repository);
+        event["detail"]["repository-name"] = json!(self.names.repository());
         event["detail"]["image-digest"] = json!(digest);
         event["detail"]["image-tag"] = json!(tag);
         event
@@ -78,29 +78,33 @@ impl Scenario {
         });
     }
 
-    /// Somebody at the console gives the rule these weights.
+    /// Somebody at the console gives a pair's rule these weights.
     ///
     /// # Panics
-    /// Where the balancer refuses.
+    /// Where the target is one service, or the balancer refuses.
     pub fn edit_weights(&self, blue: u16, green: u16) {
+        let names = self.names();
         let mut world = self.stack.front().world();
         let edited = world.as_third_party(|world| {
-            let rules = world.describe_rules(None, std::slice::from_ref(&self.names.rule))?;
+            let rules = world.describe_rules(None, std::slice::from_ref(&names.rule))?;
             let mut actions = rules.into_iter().next().map(|rule| rule.actions).unwrap_or_default();
             for group in actions.iter_mut().filter_map(forward_groups).flatten() {
-                group.weight = Some(if group.arn == self.names.blue_group { blue.into() } else { green.into() });
+                group.weight = Some(if group.arn == names.blue_group { blue.into() } else { green.into() });
             }
-            world.modify_rule(&self.names.rule, None, Some(actions))
+            world.modify_rule(&names.rule, None, Some(actions))
         });
         drop(world);
         edited.unwrap_or_else(|error| panic!("the edit is refused: {error}"));
     }
 
-    /// The event by which CloudTrail tells of an edit of the rule, as somebody else's API call.
+    /// The event by which CloudTrail tells of an edit of a pair's rule, as somebody else's API call.
+    ///
+    /// # Panics
+    /// Where the target is one service.
     #[must_use]
     pub fn edit_event(&self) -> Value {
         let mut event = fixture(include_str!("../../../../events/signal-received.api-modify-rule.json"));
-        event["detail"]["requestParameters"] = json!({"ruleArn": self.names.rule});
+        event["detail"]["requestParameters"] = json!({"ruleArn": self.names().rule});
         event["detail"]["eventTime"] = event["time"].clone();
         event
     }
@@ -145,21 +149,21 @@ impl Scenario {
         set.unwrap_or_else(|error| panic!("{error}"));
     }
 
-    /// Somebody at the console stops so many of a side's running tasks; ECS starts others in their place.
+    /// Somebody at the console stops so many running tasks of a pair's side; ECS starts others in their place.
     ///
     /// # Panics
-    /// Where ECS refuses.
+    /// Where the target is one service, or ECS refuses.
     pub fn stop_tasks(&self, slot: Slot, most: usize) {
         let service = self.ecs_service(slot);
         let mut world = self.stack.front().world();
         let stopped = world.as_third_party(|world| {
             let running = ListTasks {
-                cluster: self.names.cluster.clone(),
+                cluster: self.names.cluster().to_owned(),
                 service_name: Some(service.clone()),
                 ..ListTasks::default()
             };
             for task in world.list_tasks(running)?.iter().take(most) {
-                world.stop_task(&self.names.cluster, task, None)?;
+                world.stop_task(self.names.cluster(), task, None)?;
             }
             Ok::<(), simulation::world::ApiError>(())
         });

@@ -1,6 +1,6 @@
 //! What is printed of an application when its test fails.
 
-use super::Scenario;
+use super::{LiveWorkload, Scenario, WorldNames};
 use rollout::Slot;
 
 impl Drop for Scenario {
@@ -17,18 +17,22 @@ impl Drop for Scenario {
             Ok(status) => eprintln!("--- its status ---\n{status:?}"),
             Err(failure) => eprintln!("{failure}"),
         }
-        eprintln!(
-            "--- its world ---\n{:?}, blue {:?}, green {:?}",
-            self.weights(),
-            self.side(Slot::Blue),
-            self.side(Slot::Green)
-        );
-        let names = [self.names.blue_alarm.clone(), self.names.green_alarm.clone(), self.manual_alarm()];
+        eprintln!("--- its world ---");
+        match &self.names {
+            WorldNames::Pair(_) => {
+                let (blue, green) = (self.side(Slot::Blue), self.side(Slot::Green));
+                eprintln!("{:?}, blue {blue:?}, green {green:?}", self.weights());
+            }
+            WorldNames::InPlace(names) => {
+                eprintln!("{:?}", LiveWorkload::read(&mut self.stack.front().world(), names));
+            }
+        }
+        let names: Vec<String> = self.names.alarms().into_iter().chain([self.manual_alarm()]).collect();
         let mut world = self.stack.front().world();
         for alarm in world.as_third_party(|world| world.describe_alarms(&names)).unwrap_or_default() {
             eprintln!("{} is {} since {}: {}", alarm.name, alarm.state.as_str(), alarm.state_updated_at, alarm.reason);
         }
-        for group in [&self.names.blue_group, &self.names.green_group] {
+        for group in self.names.target_groups() {
             eprintln!("{group}: {:?}", world.traffic().groups.get(group));
         }
         drop(world);

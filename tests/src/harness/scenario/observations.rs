@@ -6,56 +6,71 @@ use crate::harness::eventually;
 use rollout::deployment::DeploymentRecord;
 use rollout::snapshot::Weights;
 use rollout::{Fact, JournalEntry, Slot};
+use simulation::world::World;
 use simulation::world::alarms::AlarmState;
+use simulation::world::balancer::HealthState;
 use simulation::world::scaling::{DescribeScalableTargets, SuspendedState};
 use std::time::Duration;
 
+/// Healthy targets of a target group, as they are in the world.
+#[must_use]
+pub fn healthy_targets(world: &mut World, group: &str) -> usize {
+    world.as_third_party(|world| {
+        let targets = world.describe_target_health(group).unwrap_or_default();
+        targets.iter().filter(|target| target.state == HealthState::Healthy).count()
+    })
+}
+
 impl Scenario {
-    /// The weights of the rule as they are in the world.
+    /// The weights of a pair's rule as they are in the world.
     ///
     /// # Panics
-    /// Where the rule is gone.
+    /// Where the target is one service, or the rule is gone.
     #[must_use]
     pub fn weights(&self) -> Weights {
+        let names = self.names();
         let mut world = self.stack.front().world();
-        let rules = world.as_third_party(|world| world.describe_rules(None, std::slice::from_ref(&self.names.rule)));
+        let rules = world.as_third_party(|world| world.describe_rules(None, std::slice::from_ref(&names.rule)));
         drop(world);
         let mut rules = rules.unwrap_or_else(|error| panic!("{error}"));
         let mut weights = Weights { blue: 0, green: 0 };
         for group in rules.iter_mut().flat_map(|rule| &mut rule.actions).filter_map(forward_groups).flatten() {
             let weight = u16::try_from(group.weight.unwrap_or(1)).unwrap_or_default();
-            if group.arn == self.names.blue_group { weights.blue = weight } else { weights.green = weight }
+            if group.arn == names.blue_group { weights.blue = weight } else { weights.green = weight }
         }
         weights
     }
 
-    /// Running tasks and healthy targets of a side, as they are in the world.
+    /// Running tasks and healthy targets of a side of a pair, as they are in the world.
+    ///
+    /// # Panics
+    /// Where the target is one service.
     #[must_use]
     pub fn side(&self, slot: Slot) -> (u32, usize) {
-        let (service, group) = match slot {
-            Slot::Blue => (&self.names.blue, &self.names.blue_group),
-            Slot::Green => (&self.names.green, &self.names.green_group),
+        let service = self.ecs_service(slot);
+        let group = match slot {
+            Slot::Blue => &self.names().blue_group,
+            Slot::Green => &self.names().green_group,
         };
         let mut world = self.stack.front().world();
-        world.as_third_party(|world| {
-            let running = world
-                .describe_services(&self.names.cluster, std::slice::from_ref(service))
-                .map_or(0, |(services, _)| services.iter().map(|service| service.running_count).sum());
-            let healthy = world.describe_target_health(group).map_or(0, |targets| {
-                let healthy = simulation::world::balancer::HealthState::Healthy;
-                targets.iter().filter(|target| target.state == healthy).count()
-            });
-            (running, healthy)
-        })
+        let running = world.as_third_party(|world| {
+            world
+                .describe_services(self.names.cluster(), std::slice::from_ref(service))
+                .map_or(0, |(services, _)| services.iter().map(|service| service.running_count).sum())
+        });
+        (running, healthy_targets(&mut world, group))
     }
 
-    /// The image that a side's service is to run.
+    /// The image that the service of a pair's side is to run.
+    ///
+    /// # Panics
+    /// Where the target is one service.
     #[must_use]
     pub fn image_of(&self, slot: Slot) -> String {
         let service = self.ecs_service(slot);
         let mut world = self.stack.front().world();
         world.as_third_party(|world| {
-            let described = world.describe_services(&self.names.cluster, std::slice::from_ref(service));
+            let described = world.describe_services(self.names.cluster(), std::slice::from_ref(service));
             let definition = described.ok().and_then(|(services, _)| Some(services.first()?.task_definition.clone()));
             definition
                 .and_then(|arn| world.describe_task_definition(&arn).ok())
@@ -64,13 +79,17 @@ impl Scenario {
         })
     }
 
-    /// Lowest and highest desired count that Application Auto Scaling keeps of a side, and whether anything is suspended.
+    /// Lowest and highest desired count that Application Auto Scaling keeps of a pair's side, and whether anything is
+    /// suspended.
+    ///
+    /// # Panics
+    /// Where the target is one service.
     #[must_use]
     pub fn autoscaling(&self, slot: Slot) -> Option<(u32, u32, bool)> {
         let service = self.ecs_service(slot);
         let request = DescribeScalableTargets {
             service_namespace: "ecs".to_owned(),
-            resource_ids: vec![format!("service/{}/{service}", self.names.cluster)],
+            resource_ids: vec![format!("service/{}/{service}", self.names.cluster())],
             ..DescribeScalableTargets::default()
         };
         let mut world = self.stack.front().world();
@@ -146,12 +165,12 @@ impl Scenario {
         })
     }
 
-    /// Waits until both sides' alarms have been evaluated and are OK: nothing but the candidate changes them from then on.
+    /// Waits until the alarms on 5xx have been evaluated and are OK: only the candidate changes them from then on.
     ///
     /// # Panics
     /// When they are not in time.
     pub fn wait_until_alarms_are_ok(&self) {
-        let names = [self.names.blue_alarm.clone(), self.names.green_alarm.clone()];
+        let names = self.names.alarms();
         self.expect("the alarms are OK", Duration::from_secs(30), || {
             let mut world = self.stack.front().world();
             let alarms = world.as_third_party(|world| world.describe_alarms(&names));

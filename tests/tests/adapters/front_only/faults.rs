@@ -66,6 +66,7 @@ async fn a_registration_with_a_lost_response_leaves_one_revision() {
     let effect = Effect::RegisterVersion {
         template: fixture.fixture.task_definition.clone(),
         image: "registry.example.com/shop/api@sha256:new".to_owned(),
+        family: None,
     };
     let revisions = || {
         let listed = fixture.fixture.ecs("ListTaskDefinitions", &json!({"familyPrefix": "api"}));
@@ -79,7 +80,7 @@ async fn a_registration_with_a_lost_response_leaves_one_revision() {
 
     // One that is refused for now is asked for again; one that always is, is left to the next pass.
     let Effect::RegisterVersion { template, .. } = effect else { return };
-    let effect = Effect::RegisterVersion { template, image: "shop/api@sha256:newer".to_owned() };
+    let effect = Effect::RegisterVersion { template, image: "shop/api@sha256:newer".to_owned(), family: None };
     fixture.front.fault(Fault::on("ecs", "RegisterTaskDefinition", FaultKind::Throttle));
     let outcome = fixture.perform(&effect).await;
     assert!(matches!(outcome, Outcome::Registered { reused: false, .. }), "{outcome:?}");

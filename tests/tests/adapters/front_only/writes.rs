@@ -58,6 +58,7 @@ async fn a_deregistered_revision_is_registered_again() {
     let anew = Effect::RegisterVersion {
         template: task_definition.clone(),
         image: "registry.example.com/shop/api@sha256:new".to_owned(),
+        family: None,
     };
     let Outcome::Registered { version: made, reused: false } = fixture.perform(&anew).await else {
         panic!("a revision that is retired is no use")
@@ -69,17 +70,23 @@ async fn a_deregistered_revision_is_registered_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_field_unknown_to_the_sdk_survives_the_copy() {
     let fixture = fixture().await;
-    let mut document = crate::fixture::task_definition("tomorrow");
-    document["containerDefinitions"][0]["aFieldOfTomorrow"] = json!(7);
-    let registered = fixture.fixture.ecs("RegisterTaskDefinition", &document);
-    let template = registered["taskDefinition"]["taskDefinitionArn"].as_str().expect("an ARN").to_owned();
+    let template = fixture.fixture.register_template("tomorrow", |document| {
+        document["containerDefinitions"][0]["aFieldOfTomorrow"] = json!(7);
+    });
     let image = "registry.example.com/shop/api@sha256:new".to_owned();
-    let effect = Effect::RegisterVersion { template, image: image.clone() };
-    let outcome = fixture.perform(&effect).await;
-    let Outcome::Registered { version: task_definition, reused: false } = outcome else { panic!("{outcome:?}") };
-    let copied = fixture.fixture.ecs("DescribeTaskDefinition", &json!({"taskDefinition": task_definition}));
-    assert_eq!(copied["taskDefinition"]["containerDefinitions"][0]["aFieldOfTomorrow"], json!(7));
-    assert_eq!(copied["taskDefinition"]["containerDefinitions"][0]["image"], json!(image));
+    for family in [None, Some("tomorrow-switchback")] {
+        let effect = Effect::RegisterVersion {
+            template: template.clone(),
+            image: image.clone(),
+            family: family.map(str::to_owned),
+        };
+        let outcome = fixture.perform(&effect).await;
+        let Outcome::Registered { version: task_definition, reused: false } = outcome else { panic!("{outcome:?}") };
+        let copied = fixture.fixture.ecs("DescribeTaskDefinition", &json!({"taskDefinition": task_definition}));
+        assert_eq!(copied["taskDefinition"]["family"], json!(family.unwrap_or("tomorrow")));
+        assert_eq!(copied["taskDefinition"]["containerDefinitions"][0]["aFieldOfTomorrow"], json!(7));
+        assert_eq!(copied["taskDefinition"]["containerDefinitions"][0]["image"], json!(image));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,8 +4,8 @@ use super::*;
 use crate::config::{self, Clients};
 use aws_credential_types::Credentials;
 use aws_sdk_ecs::types::{
-    Deployment, DeploymentAlarms, DeploymentCircuitBreaker, DeploymentConfiguration, HealthCheck,
-    ServiceConnectClientAlias, ServiceConnectConfiguration, ServiceConnectService, ServiceRegistry,
+    Compatibility, Deployment, DeploymentAlarms, DeploymentCircuitBreaker, DeploymentConfiguration, HealthCheck,
+    NetworkMode, ServiceConnectClientAlias, ServiceConnectConfiguration, ServiceConnectService, ServiceRegistry,
     VpcLatticeConfiguration,
 };
 use serde_json::json;
@@ -74,21 +74,40 @@ fn containers_have_their_health_checks_and_stop_timeouts() {
     let check = HealthCheck::builder().command("CMD-SHELL").command("curl -f http://localhost/healthz").build();
     let worker = ContainerDefinition::builder().name("worker").image("shop/worker:v1");
     let worker = worker.health_check(check.expect("a command")).stop_timeout(90);
+    let port = PortMapping::builder().container_port(8080).build();
+    let range = PortMapping::builder().container_port_range("9000-9010").build();
+    let worker = worker.port_mappings(port).port_mappings(range);
     let logger = ContainerDefinition::builder().name("logger").image("shop/logger:v1").essential(false);
     let definition = TaskDefinition::builder().container_definitions(worker.build());
     let definition = definition.container_definitions(logger.build()).build();
-    let container = |image: &str, essential, health_check, stop_timeout_s| InspectedContainer {
+    let container = |image: &str, essential, health_check, stop_timeout_s, ports| InspectedContainer {
         image: image.to_owned(),
         essential,
         health_check,
         stop_timeout_s,
+        ports,
     };
     let expected = [
-        ("worker", container("shop/worker:v1", true, true, Some(90))),
-        ("logger", container("shop/logger:v1", false, false, None)),
+        ("worker", container("shop/worker:v1", true, true, Some(90), vec![(8080, 8080), (9000, 9010)])),
+        ("logger", container("shop/logger:v1", false, false, None, vec![])),
     ];
     let expected = BTreeMap::from(expected.map(|(name, container)| (name.to_owned(), container)));
     assert_eq!(definition_seen(&definition).containers, expected);
+}
+
+#[test]
+fn what_a_service_requires_of_a_task_definition_is_read() {
+    let definition = TaskDefinition::builder().network_mode(NetworkMode::Awsvpc);
+    let definition = definition.requires_compatibilities(Compatibility::Fargate).build();
+    let seen = definition_seen(&definition);
+    assert_eq!(seen.network_mode, "awsvpc");
+    assert_eq!(seen.launch_types, BTreeSet::from(["FARGATE".to_owned()]));
+    let unset = definition_seen(&TaskDefinition::builder().build());
+    assert_eq!((unset.network_mode.as_str(), unset.launch_types), ("bridge", BTreeSet::new()));
+
+    let registration = LoadBalancer::builder().target_group_arn("arn").container_name("api").container_port(8080);
+    let service = Service::builder().load_balancers(registration.build()).build();
+    assert_eq!(service_seen(&service).registered_ports, BTreeSet::from([("api".to_owned(), 8080)]));
 }
 
 #[test]

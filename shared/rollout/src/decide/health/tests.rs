@@ -62,7 +62,7 @@ fn not_evaluated() -> AlarmReading {
 fn deployment(alarms: &[AlarmPolicy]) -> Deployment {
     let ecs = json!({ "cluster": "shop", "container": "api", "blue": "api-blue", "green": "api-green" });
     let policy = json!({
-        "resources": { "ecs": ecs, "traffic": [] },
+        "resources": { "platform": { "ecs_pair": ecs } },
         "strategy": { "steps": [], "bake": 60, "keep_warm": 60, "green_capacity": 100, "drain": 30 },
         "alarms": alarms, "hooks": [],
         "deadlines": { "preflight": 60, "register": 60, "healthy": 60, "shift": 60, "retire": 60, "rollback": 60 },
@@ -98,7 +98,8 @@ impl Scene {
     /// What is seen, without the alarms.
     fn snapshot(self) -> Snapshot {
         let unread = || "throttled".to_owned();
-        let rule = RuleReading { weights: self.weights(), has_both_groups: true, foreign_groups: vec![] };
+        let rule =
+            RuleReading { weights: self.weights(), has_both_groups: true, foreign_groups: vec![], sticky_for: None };
         Snapshot {
             workload: Reading::not_asked(),
             blue: Reading::Unknown(unread()),

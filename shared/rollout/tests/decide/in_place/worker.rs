@@ -152,7 +152,7 @@ impl Worker {
 
     fn perform(&mut self, effect: &Effect) -> Outcome {
         match effect {
-            Effect::RegisterVersion { template, image } => {
+            Effect::RegisterVersion { template, image, .. } => {
                 let again = image == &format!("r/api@{template}");
                 let version = if again { format!("{template}-again") } else { format!("td:{image}") };
                 Outcome::Registered { version, reused: false }

@@ -120,12 +120,7 @@ impl World {
     }
 
     /// Ids of the tasks that can be protected, each with its service, and a failure for each of the others.
-    fn protectable(
-        &self,
-        cluster: &str,
-        tasks: &[String],
-        max: usize,
-    ) -> ApiResult<Protectable> {
+    fn protectable(&self, cluster: &str, tasks: &[String], max: usize) -> ApiResult<Protectable> {
         self.cluster_name(cluster)?;
         if tasks.is_empty() || tasks.len() > max {
             return Err(invalid_parameter(format!("Tasks must have from 1 to {max} elements.")));

@@ -4,12 +4,13 @@
 use super::{
     BuiltApplication, CONTAINER, PairSetup, PlacedScene, application_policy, binding, cluster_of, create_balancer,
     digest_of, first_definition, network, put_5xx_alarm, registry_of, release_of, repository_of, start_traffic,
-    stem_of,
+    stem_of, template,
 };
 use crate::world::balancer::{GroupSettings, ListenerAction};
 use crate::world::ecs::{CircuitBreaker, CreateService, DeploymentConfiguration};
 use crate::world::{ApiResult, Settings, World};
 use rollout::policy::{AlarmPolicy, Deadlines, Drift, Policy, Step, Strategy, TargetPolicy};
+use rollout::template::ConfigurationTrigger;
 use rollout::{EcsRolling, Percent, Platform, Registry, Release, Seconds, TargetId, TargetResources, Timestamp};
 use serde_json::{Value, json};
 
@@ -44,6 +45,8 @@ pub struct RollingSetup {
     pub deadlines: Deadlines,
     /// Reaction to edits made outside Switchback while no deployment runs.
     pub drift: Drift,
+    /// The policy names a family of templates: that of the first task definition.
+    pub names_template: bool,
 }
 
 /// A scene that has been built.
@@ -116,6 +119,7 @@ impl PairSetup {
             },
             deadlines: self.deadlines,
             drift: self.drift,
+            names_template: self.names_template,
         }
     }
 }
@@ -213,6 +217,8 @@ impl RollingSetup {
         });
         TargetPolicy {
             resources: TargetResources { platform, traffic: Vec::new() },
+            template: template::source(&self.target, self.names_template),
+            configuration: ConfigurationTrigger::default(),
             strategy: self.strategy.clone(),
             alarms: balancing.map(|balancing| AlarmPolicy::new(balancing.alarm.clone())).collect(),
             hooks: Vec::new(),

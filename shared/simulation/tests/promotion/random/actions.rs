@@ -1,5 +1,6 @@
 //! What people and tools do in a day, one action at a time.
 
+use super::in_place::is_triggered;
 use super::{DayRun, ROLLBACK_REASON, targets};
 use crate::day::{DayAction, ToolTrigger, VoteSubject};
 use crate::pipeline::{carol, environment_of, name, slack};
@@ -16,6 +17,9 @@ use std::task::Context;
 
 impl DayRun {
     pub(super) fn perform_action(&mut self, what: &DayAction) {
+        if self.perform_on_service(what) {
+            return;
+        }
         match what {
             DayAction::Push { number, behaviour } => self.push(*number, behaviour),
             DayAction::Vote { user, subject, reject } => self.vote(user, *subject, *reject),
@@ -56,6 +60,7 @@ impl DayRun {
             DayAction::SuspendAlarm { target, slot, mode } => self.set_evaluation(target, *slot, Some(*mode)),
             DayAction::ResumeAlarm { target, slot } => self.set_evaluation(target, *slot, None),
             DayAction::ScheduleLimits { target, slot, min, max } => self.schedule(target, *slot, *min, *max),
+            DayAction::InPlace(action) => self.perform_in_place(action),
             DayAction::Nothing => {}
             DayAction::WriteWithoutLease { target } => self.write_without_lease(target),
         }
@@ -169,15 +174,17 @@ impl DayRun {
     /// Lets everything happen for so many seconds; tools write as soon as their moments come.
     pub(super) fn run_for(&mut self, seconds: u64) {
         let limit = Seconds(seconds).after(self.pipeline.simulation.now());
-        while !self.pending_tools.is_empty() && self.pipeline.simulation.violation().is_none() {
+        while self.has_pending_tools() && self.pipeline.simulation.violation().is_none() {
             let left = Seconds::between(self.pipeline.simulation.now(), limit);
-            let pending_tools = &self.pending_tools;
-            let is_triggered = |simulation: &mut Simulation| {
+            let (pending_tools, of_services) = (&self.pending_tools, &self.pending_service_tools);
+            let is_any_triggered = |simulation: &mut Simulation| {
                 pending_tools.iter().any(|pending_tool| triggered_side(simulation, pending_tool).is_some())
+                    || of_services.iter().any(|(target, trigger, _)| is_triggered(simulation, target, *trigger))
             };
-            if left.0 == 0 || !self.pipeline.simulation.run_until_condition(left.0, is_triggered) {
+            if left.0 == 0 || !self.pipeline.simulation.run_until_condition(left.0, is_any_triggered) {
                 break;
             }
+            self.run_service_tools();
             for pending_tool in std::mem::take(&mut self.pending_tools) {
                 match triggered_side(&self.pipeline.simulation, &pending_tool) {
                     Some(slot) => {
@@ -189,6 +196,10 @@ impl DayRun {
             }
         }
         self.pipeline.simulation.run_until(limit);
+    }
+
+    fn has_pending_tools(&self) -> bool {
+        !self.pending_tools.is_empty() || !self.pending_service_tools.is_empty()
     }
 }
 

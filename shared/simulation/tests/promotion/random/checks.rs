@@ -2,7 +2,7 @@
 
 use super::{DayRun, IN_FLIGHT, ROLLBACK_REASON, targets};
 use rollout::brake::Scope;
-use rollout::deployment::Purpose;
+use rollout::deployment::{Deployment, Purpose};
 use rollout::journal::{Fact, JournalEntry};
 use rollout::verdict::Verdict;
 use rollout::{Seconds, Slot, TargetId, Timestamp};
@@ -32,15 +32,10 @@ impl DayRun {
         if self.pipeline.simulation.now() < IN_FLIGHT.after(*since) {
             return Ok(());
         }
-        for target in targets() {
+        for target in self.targets() {
             let Some(running) = self.pipeline.state(&target).running else { continue };
-            let (Purpose::Deploy, Some(candidate)) = (running.purpose, running.candidate()) else { continue };
-            let (blue, green) = self.pipeline.weights(&target);
-            let live = if candidate == Slot::Blue { blue } else { green };
-            let live = if self.edited_by_hand.contains(&target) { 0 } else { live };
-            // What was decided before may still be on its way: its call failed, and is repeated.
-            let decided = running.weights().map_or(0, |record| i64::from(record.decided.of(candidate)));
-            let share = live.max(decided);
+            let share = self.candidate_share(&target, &running).filter(|_| running.purpose == Purpose::Deploy);
+            let Some(share) = share else { continue };
             let before = *self.highest_shares.entry((target.clone(), running.number)).or_insert(share);
             if share > before {
                 let words = format!("#{} went from {before} to {share}", running.number);
@@ -49,6 +44,20 @@ impl DayRun {
             self.highest_shares.insert((target.clone(), running.number), share);
         }
         Ok(())
+    }
+
+    /// How much of the traffic or, in place, of the tasks the candidate may have, in per cent; none: it has none yet.
+    fn candidate_share(&self, target: &TargetId, running: &Deployment) -> Option<i64> {
+        if let Some(in_place) = running.in_place() {
+            return Some(if in_place.has_replaced() { 100 } else { 0 });
+        }
+        let candidate = running.candidate()?;
+        let (blue, green) = self.pipeline.weights(target);
+        let live = if candidate == Slot::Blue { blue } else { green };
+        let live = if self.edited_by_hand.contains(target) { 0 } else { live };
+        // What was decided before may still be on its way: its call failed, and is repeated.
+        let decided = running.weights().map_or(0, |record| i64::from(record.decided.of(candidate)));
+        Some(live.max(decided))
     }
 
     /// What must be true of prod's deployments, as the journals have them.
@@ -66,9 +75,11 @@ impl DayRun {
             let enters = |entry: &JournalEntry, wanted: &str| matches!(&entry.fact, Fact::StageEntered { stage, .. } if stage.name() == wanted);
             // Both sides may be asleep then, and it goes back to its gates.
             let began = entries.iter().rfind(|entry| enters(entry, "preflight"));
-            let changed_aws = entries
-                .iter()
-                .any(|entry| matches!(entry.fact, Fact::VersionReady { .. } | Fact::WeightsDecided { .. }));
+            let changes_aws = |fact: &Fact| {
+                let of_pair = matches!(fact, Fact::VersionReady { .. } | Fact::WeightsDecided { .. });
+                of_pair || matches!(fact, Fact::ReplacementStarted { .. })
+            };
+            let changed_aws = entries.iter().any(|entry| changes_aws(&entry.fact));
             let violation_of =
                 |words: String| Err(self.violation_of(&PRODUCTION_WAS_APPROVED, &prod, format!("#{number}: {words}")));
             // What is in production already, and whose traffic somebody else moved, gets it back without a gate.

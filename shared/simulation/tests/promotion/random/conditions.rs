@@ -1,5 +1,6 @@
 //! Conditions that last for a while: sides that are ill or asleep, alarms that are not evaluated, schedules.
 
+use super::in_place::kill_tasks;
 use super::{DEFAULT_REQUESTS_PER_SECOND, DEFAULT_TASKS, DayRun, targets};
 use crate::day::{AffectedSides, SideFault};
 use rollout::{Seconds, Slot, TargetId};
@@ -47,7 +48,9 @@ impl DayRun {
                 self.pipeline.set_image(number, self.images.get(&number).cloned().unwrap_or_default());
             }
             // Tasks that came up ill are never looked at again: others take their place.
-            let sides = targets().into_iter().flat_map(|target| [(target.clone(), Slot::Blue), (target, Slot::Green)]);
+            let pairs = targets().into_iter().filter(|target| !self.in_place.contains(target));
+            let pairs: Vec<TargetId> = pairs.collect();
+            let sides = pairs.into_iter().flat_map(|target| [(target.clone(), Slot::Blue), (target, Slot::Green)]);
             for (target, slot) in sides {
                 let group = self.group(&target, slot);
                 let no_healthy_target = self.pipeline.simulation.world(|world| world.targets_of(&group).0 == 0);
@@ -55,16 +58,13 @@ impl DayRun {
                     self.kill_tasks(&target, slot, usize::MAX);
                 }
             }
+            self.restart_services(number);
         }
     }
 
     pub(super) fn kill_tasks(&mut self, target: &TargetId, slot: Slot, most: usize) {
         let (cluster, service) = self.service(target, slot);
-        self.pipeline.simulation.world(|world| {
-            for task in world.running_tasks(&cluster, &service).into_iter().take(most) {
-                world.kill_task(&task, 137).expect("it runs");
-            }
-        });
+        self.pipeline.simulation.world(|world| kill_tasks(world, &cluster, &service, most));
     }
 
     /// Target group of a side.
@@ -79,8 +79,12 @@ impl DayRun {
             return;
         }
         self.pipeline.set_traffic(target, 0.0);
-        for slot in Slot::BOTH {
-            self.set_desired(target, slot, 0);
+        if self.in_place.contains(target) {
+            self.set_tasks(target, 0);
+        } else {
+            for slot in Slot::BOTH {
+                self.set_desired(target, slot, 0);
+            }
         }
         self.scaled_to_zero.insert(target.clone());
     }
@@ -89,10 +93,14 @@ impl DayRun {
         if !self.scaled_to_zero.remove(target) {
             return;
         }
-        let (blue, green) = self.pipeline.weights(target);
-        for (slot, weight) in [(Slot::Blue, blue), (Slot::Green, green)] {
-            if weight > 0 {
-                self.set_desired(target, slot, DEFAULT_TASKS);
+        if self.in_place.contains(target) {
+            self.set_tasks(target, DEFAULT_TASKS);
+        } else {
+            let (blue, green) = self.pipeline.weights(target);
+            for (slot, weight) in [(Slot::Blue, blue), (Slot::Green, green)] {
+                if weight > 0 {
+                    self.set_desired(target, slot, DEFAULT_TASKS);
+                }
             }
         }
         self.pipeline.set_traffic(target, DEFAULT_REQUESTS_PER_SECOND);

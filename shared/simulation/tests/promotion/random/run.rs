@@ -1,5 +1,6 @@
 //! A day as it was lived, and what is printed of one that ended badly.
 
+use super::in_place::{IN_PLACE_COVERAGE, PROTECTED_TASKS, in_place_coverage};
 use super::setup::{day_run, faults};
 use super::{DayRun, MAX_SHRINK_RUNS, MAX_SHRUNK_DAYS, targets};
 use crate::day::{DayAction, DayEvent, day_events};
@@ -7,7 +8,7 @@ use engine::recorder::RecordingLevel;
 use rollout::explanation::WaitingOn;
 use rollout::journal::Fact;
 use rollout::recording::{read, replay};
-use rollout::{Gate, Seconds, Timestamp};
+use rollout::{Gate, Seconds, TargetId, Timestamp};
 use simulation::invariants::Violation;
 use simulation::shrink::minimize;
 use simulation::trace::InjectedFault;
@@ -29,8 +30,13 @@ pub(crate) struct DayOutcome {
     pub(crate) coverage: BTreeSet<&'static str>,
 }
 
-/// What every kind of day is to meet, now and then.
-pub(super) const REQUIRED_COVERAGE: [&str; 11] = [
+/// What days are to meet, now and then.
+pub(super) fn required_coverage() -> impl Iterator<Item = &'static str> {
+    PAIR_COVERAGE.into_iter().chain(IN_PLACE_COVERAGE)
+}
+
+/// What every kind of day is to meet.
+const PAIR_COVERAGE: [&str; 11] = [
     "an edit during the rollback",
     "an edit at rest",
     "an edit that CloudTrail reported",
@@ -45,8 +51,8 @@ pub(super) const REQUIRED_COVERAGE: [&str; 11] = [
 ];
 const ALARM_NOT_EVALUATED: &str = "an alarm that is not evaluated";
 
-/// Which of [`REQUIRED_COVERAGE`] a fact tells of.
-fn coverage(fact: &Fact) -> Option<&'static str> {
+/// Which of [`PAIR_COVERAGE`] a fact tells of.
+fn pair_coverage(fact: &Fact) -> Option<&'static str> {
     match fact {
         Fact::ForeignWeightsReplaced { .. } => Some("an edit during the rollback"),
         Fact::DriftDetected { by: Some(_), .. } => Some("an edit that CloudTrail reported"),
@@ -111,6 +117,7 @@ pub(super) fn run(
             day_run.check_invariants()?;
             day_run.check_no_widening()?;
             day_run.record_unevaluated_alarms();
+            day_run.record_protected_tasks();
         }
         day_run.perform_action(&day_event.what);
     }
@@ -122,17 +129,24 @@ pub(super) fn run(
     day_run.settle()?;
     day_run.check_production_approvals()?;
     let [_, _, prod] = targets();
-    let facts: Vec<Fact> =
-        targets().iter().flat_map(|target| day_run.pipeline.journal(target)).map(|entry| entry.fact).collect();
+    let pipeline = &day_run.pipeline;
+    let starts = |target: &TargetId| pipeline.count(target, |fact| matches!(fact, Fact::Started { .. }));
+    let mut coverage = BTreeSet::new();
+    coverage.extend(day_run.saw_unevaluated_alarm.then_some(ALARM_NOT_EVALUATED));
+    coverage.extend(day_run.saw_protected_tasks.then_some(PROTECTED_TASKS));
+    for target in day_run.targets() {
+        let journal = pipeline.journal(&target);
+        if day_run.in_place.contains(&target) {
+            coverage.extend(in_place_coverage(&journal));
+        } else {
+            coverage.extend(journal.iter().filter_map(|entry| pair_coverage(&entry.fact)));
+        }
+    }
     Ok(DayOutcome {
-        deployments: facts.iter().filter(|fact| matches!(fact, Fact::Started { .. })).count(),
-        verified_in_prod: day_run.pipeline.count(&prod, |fact| matches!(fact, Fact::Verified { .. })),
-        faults: day_run.pipeline.simulation.injected().len(),
-        coverage: facts
-            .iter()
-            .filter_map(coverage)
-            .chain(day_run.saw_unevaluated_alarm.then_some(ALARM_NOT_EVALUATED))
-            .collect(),
+        deployments: day_run.targets().iter().map(starts).sum(),
+        verified_in_prod: pipeline.count(&prod, |fact| matches!(fact, Fact::Verified { .. })),
+        faults: pipeline.simulation.injected().len(),
+        coverage,
     })
 }
 

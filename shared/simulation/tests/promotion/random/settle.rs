@@ -13,11 +13,16 @@ impl DayRun {
         while !self.active_brakes.is_empty() {
             self.lift_first_brake();
         }
-        for target in targets() {
+        for target in self.targets() {
             self.scale_up(&target);
             self.recover(&target);
-            for slot in Slot::BOTH {
-                self.set_evaluation(&target, slot, None);
+            if self.in_place.contains(&target) {
+                self.wake_service(&target);
+                self.set_service_evaluation(&target, None);
+            } else {
+                for slot in Slot::BOTH {
+                    self.set_evaluation(&target, slot, None);
+                }
             }
         }
         // What waits behind something that awaits an operator may come to await one in its turn.
@@ -25,17 +30,19 @@ impl DayRun {
             self.resolve_operator_waits();
         }
         self.reaches_idle()?;
-        for target in targets() {
+        for target in self.pairs() {
             self.restore_whole_weights(&target)?;
         }
         self.pipeline.simulation.run_for(300);
         self.pipeline.simulation.check_when_idle();
         self.check_invariants()?;
-        for target in targets() {
+        for target in self.targets() {
             let state = self.pipeline.state(&target);
             if state.running.is_some() || !state.queued.is_empty() || !state.outbox.is_empty() {
                 return Err(self.violation_of(&ENDS_IDLE, &target, format!("{state:?}")));
             }
+        }
+        for target in self.pairs() {
             let (blue, green) = self.pipeline.weights(&target);
             if blue != 0 && green != 0 {
                 return Err(self.violation_of(&ENDS_IDLE, &target, format!("it is left at {blue}/{green}")));
@@ -48,7 +55,7 @@ impl DayRun {
     /// and nothing begins where one was let go of: somebody decides.
     fn resolve_operator_waits(&mut self) {
         self.pipeline.simulation.run_for(HOUR);
-        for target in targets() {
+        for target in self.targets() {
             let state = self.pipeline.state(&target);
             let running = state.running.as_ref();
             if running.is_some_and(|running| running.awaiting_operator().is_some()) {
@@ -72,7 +79,7 @@ impl DayRun {
             let idle = state.running.is_none() && state.queued.is_empty() && state.outbox.is_empty();
             idle && state.idle.is_some_and(|seen| seen.drift.is_some())
         };
-        if reaches_idle || targets().iter().any(is_waiting_to_revert) {
+        if reaches_idle || self.targets().iter().any(is_waiting_to_revert) {
             return Ok(());
         }
         let [_, _, prod] = targets();
@@ -81,7 +88,7 @@ impl DayRun {
             let running = state.running.as_ref().map(|running| (running.number, running.stage().name()));
             format!("{target}: {running:?}, waits on {:?}, wakes at {:?}", state.explanation.waiting_on, state.wake_at)
         };
-        let all = targets().each_ref().map(describe).join("; ");
+        let all = self.targets().iter().map(describe).collect::<Vec<_>>().join("; ");
         Err(self.violation_of(&ENDS_IDLE, &prod, format!("a day later something still goes on: {all}")))
     }
 

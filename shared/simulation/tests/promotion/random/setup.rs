@@ -2,9 +2,10 @@
 
 use super::{DayRun, targets};
 use crate::day::{HOOK_FUNCTIONS, day_events};
+use crate::in_place_day::in_place_day;
 use crate::pipeline::{HOUR, Pipeline, PipelineBuilder, environment_of, name};
 use rollout::policy::{AlarmAtStart, AlarmEffect, AlarmPolicy, Drift, Hook, HookAction, HookPoint};
-use rollout::{Gate, Seconds, TargetId};
+use rollout::{Gate, Seconds, TargetId, Way};
 use simulation::virtual_time::Faults;
 use simulation::world::alarms::{AlarmDefinition, MetricAlarm, TreatMissing};
 use simulation::world::{FunctionBehaviour, SeededRng, Settings};
@@ -46,9 +47,19 @@ fn combined_alarm_name(target: &TargetId) -> String {
     format!("shop-api-{}-5xx", target.environment)
 }
 
+/// What the alarm over both sides does.
+fn combined_alarm_effects(seed: u64) -> (AlarmEffect, AlarmAtStart) {
+    match seed % 4 {
+        0 => (AlarmEffect::Hold, AlarmAtStart::Block),
+        1 => (AlarmEffect::Tell, AlarmAtStart::Block),
+        2 => (AlarmEffect::Back, AlarmAtStart::Pass),
+        _ => (AlarmEffect::Back, AlarmAtStart::Block),
+    }
+}
+
 /// Sets the alarms up as they are on that day.
 fn set_alarms(pipeline: &Pipeline, alarms: AlarmSetup) {
-    for target in targets() {
+    for target in targets().into_iter().filter(|target| !pipeline.is_in_place(target)) {
         let names = pipeline.simulation.at(&target).names().clone();
         pipeline.simulation.world(|world| {
             let known = world.describe_alarms(&[names.blue_alarm, names.green_alarm]).expect("they are there");
@@ -67,6 +78,17 @@ fn set_alarms(pipeline: &Pipeline, alarms: AlarmSetup) {
     }
 }
 
+/// Lets Application Auto Scaling follow the traffic of every pair.
+fn put_scaling_policies(pipeline: &Pipeline) {
+    for target in targets().into_iter().filter(|target| !pipeline.is_in_place(target)) {
+        let names = pipeline.simulation.at(&target).names().clone();
+        for service in [&names.blue, &names.green] {
+            let put = pipeline.simulation.world(|world| world.put_scaling_policy(&names.cluster, service, 2.0));
+            put.expect("it has limits");
+        }
+    }
+}
+
 pub(super) fn day_run(seed: u64, faults: Faults) -> DayRun {
     let (scaled, hooked) = (seed % 4 < 2, seed % 5 < 2);
     let alarms = match seed % 7 {
@@ -74,13 +96,8 @@ pub(super) fn day_run(seed: u64, faults: Faults) -> DayRun {
         5 => AlarmSetup::Combined,
         _ => AlarmSetup::PerSide,
     };
-    // What the alarm over both sides does.
-    let (firing, at_start) = match seed % 4 {
-        0 => (AlarmEffect::Hold, AlarmAtStart::Block),
-        1 => (AlarmEffect::Tell, AlarmAtStart::Block),
-        2 => (AlarmEffect::Back, AlarmAtStart::Pass),
-        _ => (AlarmEffect::Back, AlarmAtStart::Block),
-    };
+    let (firing, at_start) = combined_alarm_effects(seed);
+    let in_place = in_place_day(seed);
     let plan = PipelineBuilder::of(&["api/dev", "api/staging", "api/prod"])
         .scenes(|scene| {
             scene.autoscaling = scaled.then_some((2, 8));
@@ -98,16 +115,25 @@ pub(super) fn day_run(seed: u64, faults: Faults) -> DayRun {
             prod.entry.hotfix_skips = [Gate::After, Gate::Soak, Gate::Approval].into();
             for target in targets().iter().filter(|_| alarms == AlarmSetup::Combined) {
                 let environment = environment_of(policy, target.environment.as_str());
-                let watched = &mut environment.targets.get_mut(&name("api")).expect("a target").alarms;
+                let api = environment.targets.get_mut(&name("api")).expect("a target");
+                if api.resources.platform.way() == Way::InPlace {
+                    continue;
+                }
+                let watched = &mut api.alarms;
                 watched.push(AlarmPolicy { name: combined_alarm_name(target), firing, at_start, ..watched[0].clone() });
             }
             if hooked {
                 for environment in ["dev", "staging", "prod"] {
-                    let api = environment_of(policy, environment).targets.get_mut(&name("api")).expect("a target");
-                    api.hooks = hooks();
+                    for target in environment_of(policy, environment).targets.values_mut() {
+                        let way = target.resources.platform.way();
+                        // In place there is no test traffic.
+                        let runs = |hook: &Hook| way == Way::Weighted || hook.at != HookPoint::TestTraffic;
+                        target.hooks = hooks().into_iter().filter(runs).collect();
+                    }
                 }
             }
         });
+    let plan = in_place.iter().fold(plan, |plan, day| day.set_up(plan));
     let mut pipeline = plan.build_with(Settings { seed, log_calls: false, ..Settings::default() }, faults);
     set_alarms(&pipeline, alarms);
     for function in HOOK_FUNCTIONS {
@@ -118,13 +144,7 @@ pub(super) fn day_run(seed: u64, faults: Faults) -> DayRun {
         pipeline.simulation.enable_notifications();
     }
     if scaled && !seed.is_multiple_of(3) {
-        for target in targets() {
-            let names = pipeline.simulation.at(&target).names().clone();
-            for service in [&names.blue, &names.green] {
-                let put = pipeline.simulation.world(|world| world.put_scaling_policy(&names.cluster, service, 2.0));
-                put.expect("it has limits");
-            }
-        }
+        put_scaling_policies(&pipeline);
     }
     DayRun {
         pipeline,
@@ -138,5 +158,9 @@ pub(super) fn day_run(seed: u64, faults: Faults) -> DayRun {
         images: BTreeMap::new(),
         degraded: BTreeSet::new(),
         scaled_to_zero: BTreeSet::new(),
+        in_place: in_place.iter().flat_map(|day| day.targets()).collect(),
+        pending_service_tools: Vec::new(),
+        trains: 0,
+        saw_protected_tasks: false,
     }
 }

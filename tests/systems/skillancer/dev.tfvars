@@ -1,0 +1,12 @@
+environment                = "dev"
+account                    = "111122223333"
+domain                     = "dev.skillancer.example"
+certificate_arn            = "arn:aws:acm:us-east-1:111122223333:certificate/00000000-0000-4000-8000-000000000001"
+nat_zones                  = ["a"]
+interface_endpoints        = false
+minimum_tasks              = 1
+maximum_tasks              = 2
+database_class             = "db.t4g.small"
+database_connections_alarm = 80
+cache_class                = "cache.t4g.micro"
+replicated                 = false

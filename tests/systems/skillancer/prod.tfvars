@@ -1,0 +1,12 @@
+environment                = "prod"
+account                    = "111122223333"
+domain                     = "skillancer.example"
+certificate_arn            = "arn:aws:acm:us-east-1:111122223333:certificate/00000000-0000-4000-8000-000000000003"
+nat_zones                  = ["a", "b", "c"]
+interface_endpoints        = true
+minimum_tasks              = 3
+maximum_tasks              = 12
+database_class             = "db.m7g.large"
+database_connections_alarm = 600
+cache_class                = "cache.m7g.large"
+replicated                 = true

@@ -1,0 +1,12 @@
+environment                = "staging"
+account                    = "111122223333"
+domain                     = "staging.skillancer.example"
+certificate_arn            = "arn:aws:acm:us-east-1:111122223333:certificate/00000000-0000-4000-8000-000000000002"
+nat_zones                  = ["a"]
+interface_endpoints        = false
+minimum_tasks              = 2
+maximum_tasks              = 4
+database_class             = "db.t4g.medium"
+database_connections_alarm = 160
+cache_class                = "cache.t4g.small"
+replicated                 = false
