@@ -35,7 +35,7 @@ pub(crate) struct Mutant {
 /// What is run to catch a mutant: without the random histories, which would catch many of them, too, but not by name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Suite {
-    /// Decisions, written as stories.
+    /// Decisions, written as stories, and what they judge by.
     Decisions,
     /// A crash at every call, and ledgers that cannot be read, over several targets in virtual time.
     Crashes,
@@ -55,9 +55,19 @@ impl Suite {
     /// The arguments passed to cargo.
     fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Decisions => {
-                &["test", "-p", "rollout", "--test", "decide", "--test", "promotion", "--", "--skip", "invariants::"]
-            }
+            Self::Decisions => &[
+                "test",
+                "-p",
+                "rollout",
+                "--lib",
+                "--test",
+                "decide",
+                "--test",
+                "promotion",
+                "--",
+                "--skip",
+                "invariants::",
+            ],
             Self::Crashes => &[
                 "test",
                 "-p",

@@ -3,11 +3,12 @@
 mod worker;
 
 use crate::fixture::{deploy, new_command, start};
+use rollout::brake::{Brake, Scope};
 use rollout::explanation::WaitingOn;
 use rollout::policy::{AlarmPolicy, Hook, HookAction, HookPoint};
 use rollout::promotion::GateContext;
 use rollout::snapshot::{RolloutReading, TaskReading, TasksReading};
-use rollout::{DeployOptions, Effect, Fact, Instruction, Name, Reading, Seconds, Verdict, decide};
+use rollout::{Actor, Cause, DeployOptions, Effect, Fact, Instruction, Name, Reading, Seconds, Verdict, decide};
 use worker::{OLD, TAKES, Worker, worker};
 
 fn new_version(worker: &Worker) -> String {
@@ -386,4 +387,55 @@ fn alarms_of_the_policy_are_watched_while_the_platform_replaces() {
     worker.fire_alarm();
     worker.decide(&[]);
     assert_eq!(worker.stage(), "rolling_back");
+}
+
+#[test]
+fn a_version_that_the_platform_has_given_up_goes_back_at_once() {
+    let mut worker = Worker::new();
+    worker.decide(&[deploy("v2")]);
+    worker.run_until(|worker| worker.stage() == "replacing" && worker.version() != OLD);
+    worker.workload().gave_up = Some("3 tasks failed to start".to_owned());
+    worker.decide(&[]);
+    assert_eq!(worker.stage(), "rolling_back");
+    assert!(worker.journal_has(|fact| matches!(fact, Fact::RollbackStarted { cause: Cause::Tasks { reason } }
+        if reason.contains("3 tasks failed to start"))));
+}
+
+#[test]
+fn a_version_that_somebody_else_sets_right_after_the_request_is_not_overwritten() {
+    let mut worker = Worker::new();
+    worker.decide(&[deploy("v2")]);
+    worker.run_until(|worker| !worker.versions_set().is_empty());
+    worker.set("td:theirs");
+    worker.run_until(|_| false);
+    assert_eq!((worker.end().0, worker.version()), (Verdict::Failed, "td:theirs"), "{}", worker.end().1);
+    assert_eq!(worker.versions_set().len(), 1);
+}
+
+#[test]
+fn nothing_is_replaced_while_the_line_is_stopped() {
+    let mut policy = worker();
+    policy.hooks.push(Hook {
+        name: Name::new("migrate").unwrap(),
+        at: HookPoint::BeforeTraffic,
+        run: HookAction::Task { container: "worker".to_owned(), command: vec![] },
+        deadline: Seconds(600),
+        forward_only: false,
+    });
+    let mut worker = Worker::with(policy);
+    worker.decide(&[deploy("v2")]);
+    worker.run_until(|worker| worker.stage() == "before_traffic");
+    let by = Actor::Person { name: "ada".to_owned() };
+    let since = worker.now;
+    worker.brakes.push(Brake { scope: Scope::Everything, by, reason: "an incident".to_owned(), since, until: None });
+    worker.snapshot.hook_tasks.insert(
+        "migrate".to_owned(),
+        Reading::Known(TaskReading::Stopped { exit_code: Some(0), reason: String::new() }),
+    );
+    let two_hours_later = Seconds(2 * 3600).after(since);
+    worker.run_until(|worker| worker.now >= two_hours_later);
+    assert!(worker.versions_set().is_empty());
+    worker.brakes.clear();
+    worker.run_until(|_| false);
+    assert_eq!(worker.end().0, Verdict::Succeeded, "{}", worker.end().1);
 }

@@ -1,6 +1,7 @@
 //! A worker, and a platform that replaces its tasks: what the tests of in-place deployments act on.
 
 use crate::fixture::{deploy, policy, start, target};
+use rollout::brake::Brake;
 use rollout::policy::Step;
 use rollout::promotion::GateContext;
 use rollout::snapshot::{AlarmReading, FailedStart, RolloutReading, TasksReading, WorkloadReading};
@@ -62,6 +63,8 @@ pub struct Worker {
     pub deregistered: Vec<String>,
     /// Tasks that are not stopped.
     pub protected: u32,
+    /// The active brakes.
+    pub brakes: Vec<Brake>,
 }
 
 impl Worker {
@@ -97,6 +100,7 @@ impl Worker {
             broken: vec![],
             deregistered: vec![],
             protected: 0,
+            brakes: vec![],
         }
     }
 
@@ -173,7 +177,7 @@ impl Worker {
     pub fn decide(&mut self, commands: &[Command]) -> Next {
         self.progress();
         let seen = self.state.running.is_some().then(|| self.snapshot.clone());
-        let context = GateContext::empty();
+        let context = GateContext { brakes: Reading::Known(self.brakes.clone()), ..GateContext::empty() };
         let inbox = rollout::Inbox { commands, policy: Some(&self.applied), gate_context: Some(&context) };
         let decision = decide(&self.state, &inbox, seen.as_ref(), self.now);
         self.state = decision.state.clone();
