@@ -134,8 +134,10 @@ fn end(builder: &mut Builder, ending: Ending, snapshot: Option<&Snapshot>) {
     if let Phase::Moving(Moving::InPlace(in_place)) = &deployment.phase {
         record_in_place(builder, &deployment, in_place, verdict);
     }
-    if deployment.options.configuration && matches!(verdict, Verdict::Failed | Verdict::RolledBack) {
-        builder.state.failed_template = deployment.options.template.as_ref().map(|template| template.version.clone());
+    // Whoever or whatever ended it: what did not succeed is not deployed again by itself.
+    let failed = deployment.options.configuration && !matches!(verdict, Verdict::Succeeded | Verdict::Superseded);
+    if let Some(template) = deployment.options.template.as_ref().filter(|_| failed) {
+        builder.state.failed_template = Some(template.version.clone());
     }
     verification::ended(builder, &deployment, verdict, &reason);
     builder.note(Some(deployment.number), Fact::Ended { verdict, reason: reason.clone(), live });

@@ -213,8 +213,11 @@ impl Current<'_> {
             }
             return Some(taking_down::start(deployment, first.clone(), cause, context.now));
         }
-        let reason = self.failure().filter(|_| first.started)?;
-        Some(taking_down::start(deployment, first.clone(), Cause::Tasks { reason }, context.now))
+        let cause = Cause::Tasks { reason: self.failure().filter(|_| first.started)? };
+        if is_up {
+            return Some(left_running(deployment, first, &cause));
+        }
+        Some(taking_down::start(deployment, first.clone(), cause, context.now))
     }
 
     /// Why the version will not come up.
@@ -272,6 +275,12 @@ impl Current<'_> {
             let healthy = seen.healthy;
             let candidate = Candidate { seen_running: true, healthy_since: Some(self.context.now), ..candidate };
             return self.up(candidate, healthy);
+        }
+        if !runs_it && seen.desired > 0 {
+            // The version and the number of tasks are set at once: somebody else has done this.
+            let reason = format!("somebody else has started {} tasks of {}", seen.desired, short_version(seen.version));
+            let left = Fact::CleanupIncomplete { what: "what runs is left as it is".to_owned() };
+            return Transition::end(self.present(), Verdict::Failed, reason).fact(left);
         }
         let detail = format!("{} of {count} tasks running", seen.running);
         let summary = format!("{} of {count} tasks were healthy: {detail}", seen.healthy);
@@ -393,10 +402,14 @@ impl Current<'_> {
         }
     }
 
-    /// Waits for a reading that failed; at the deadline, what was started is taken down.
+    /// Waits for a reading that failed; at the deadline, what was started is taken down. What was seen up stays.
     fn wait_for_reading(self, reason: String, deadline: Timestamp) -> Transition {
         if self.context.now >= deadline {
-            return self.take_down(Cause::Deadline { reason });
+            let cause = Cause::Deadline { reason };
+            return match self.first.at {
+                FirstStage::Baking { .. } => left_running(self.deployment, &self.first, &cause),
+                _ => self.take_down(cause),
+            };
         }
         Transition::wait(self.present(), WaitingOn::Reading { reason, deadline }, UNREAD_POLL, deadline)
     }

@@ -63,10 +63,10 @@ pub(super) fn registering(current: ForwardDeployment<'_>, registering: Registeri
     Transition::wait(current.deployment.with_weighted(current.weighted), on, SCALING_POLL, deadline).effect(effect)
 }
 
-/// Registers the new version: a copy of `template` with the release's image. What a rollback returns to stays in its family.
+/// Registers the new version: a copy of `template` with the release's image. Where the policy names a family of templates,
+/// never in that one, not even what a rollback returns to: it would become the newest template.
 pub(super) fn register(deployment: &Deployment, template: String) -> Effect {
-    let is_new = deployment.purpose == Purpose::Deploy;
-    let family = deployment.policy.template.family_of_versions().filter(|_| is_new);
+    let family = deployment.policy.template.family_of_versions();
     Effect::RegisterVersion { template, image: deployment.release.image.clone(), family }
 }
 

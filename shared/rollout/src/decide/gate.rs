@@ -6,7 +6,7 @@ use super::transition::{Change, Context, Transition};
 use super::{Inbox, asleep};
 use crate::command::{Command, PlanId};
 use crate::command_checks;
-use crate::deployment::{Deployment, GateOverride, Vote};
+use crate::deployment::{Deployment, GateOverride, Purpose, Vote};
 use crate::entry::Gate;
 use crate::explanation::WaitingOn;
 use crate::journal::Fact;
@@ -121,6 +121,10 @@ fn adopt_policy(
 /// cannot be read.
 fn template(deployment: &Deployment, gate_context: Option<&GateContext>) -> Option<Box<TemplateReading>> {
     deployment.policy.template.family()?;
+    if deployment.purpose != Purpose::Deploy {
+        // It returns to a version that is made already.
+        return deployment.options.template.clone();
+    }
     match gate_context.and_then(|context| context.template.as_ref()) {
         Some(Reading::Known(newest)) => Some(Box::new(newest.clone())),
         Some(Reading::Unknown(_)) | None => deployment.options.template.clone(),

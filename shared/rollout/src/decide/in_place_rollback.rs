@@ -189,7 +189,9 @@ impl Observed<'_> {
         let deadline = self.rollback.deadline.max(UNREAD_POLL.after(self.context.now));
         let on = WaitingOn::Version { deadline };
         let waiting = Transition::wait(self.at(self.rollback.clone()), on, SETTING_POLL, deadline);
-        waiting.effect(Effect::RegisterVersion { template, image, family: None })
+        // Not in the owners' family of templates: it would become the newest of them.
+        let family = self.deployment.policy.template.family_of_versions();
+        waiting.effect(Effect::RegisterVersion { template, image, family })
     }
 
     /// Why it is no longer tried: AWS refuses it, or a rollback past its deadline has been retried for long enough.

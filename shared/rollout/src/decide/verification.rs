@@ -61,6 +61,11 @@ pub(super) fn hold_promotion(builder: &mut Builder, number: Option<u64>, actor: 
 /// A rollback replaces the stable release: it is no longer verified, and its train may roll back with it.
 pub(super) fn leave_stable(builder: &mut Builder, command: &Command) {
     let Some(stable) = builder.state.stable.clone() else { return };
+    let goal = builder.state.previous.as_ref().and_then(|previous| previous.template.as_ref());
+    if stable.template.is_some() && stable.template.as_ref() != goal {
+        // What a person has rolled back is not deployed again by itself.
+        builder.state.failed_template = stable.template;
+    }
     let Some(release) = stable.release else { return };
     let cause = Cause::Asked { actor: command.actor.clone(), reason: command.reason.clone() };
     withdraw(builder, None, &release.id.digest, &cause.summary());

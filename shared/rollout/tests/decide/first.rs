@@ -141,3 +141,30 @@ fn a_lost_answer_is_asked_again() {
     fixture.run_until(|_| false);
     assert_eq!(fixture.verdict(), Some(Verdict::Succeeded), "{}", fixture.end_reason());
 }
+
+#[test]
+fn tasks_that_stop_once_it_is_up_leave_it_running() {
+    let mut fixture = empty();
+    fixture.decide(&[first("v1", 3)]);
+    fixture.run_until(|fixture| fixture.stage() == "baking");
+    let at = fixture.now;
+    let stopped = FailedStart { task: "task/1".to_owned(), reason: "Spot interruption".to_owned(), at };
+    fixture.side(Slot::Blue).failed_starts = vec![stopped.clone(), stopped];
+    fixture.run_until(|_| false);
+    assert_eq!(fixture.side(Slot::Blue).desired, 3);
+}
+
+#[test]
+fn what_somebody_else_starts_meanwhile_is_not_touched() {
+    let mut fixture = empty();
+    fixture.candidates_unhealthy = true;
+    fixture.decide(&[first("v1", 1)]);
+    fixture.run_until(|fixture| fixture.side_running(Slot::Blue) == 1);
+    let side = fixture.side(Slot::Blue);
+    (side.version, side.desired, side.running, side.targets.healthy) = ("td:theirs".to_owned(), 10, 10, 10);
+    fixture.run_until(|_| false);
+    assert_eq!(fixture.verdict(), Some(Verdict::Failed));
+    assert!(fixture.end_reason().contains("somebody else"), "{}", fixture.end_reason());
+    let side = fixture.side(Slot::Blue);
+    assert_eq!((side.version.as_str(), side.desired), ("td:theirs", 10));
+}

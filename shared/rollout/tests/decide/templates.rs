@@ -163,3 +163,26 @@ fn the_sweep_deploys_it_where_the_policy_says_so_and_not_again_once_it_failed() 
     assert_eq!(fixture.verdict(), Some(Verdict::Succeeded), "{}", fixture.end_reason());
     assert_eq!(fixture.state.stable.clone().unwrap().template.as_deref(), Some("family:3"));
 }
+
+#[test]
+fn a_configuration_that_a_person_ended_or_rolled_back_is_not_deployed_again_by_itself() {
+    for (until, instruction, verdict) in [
+        ("baking", Instruction::Abort { deployment: None }, Verdict::Cancelled),
+        ("", Instruction::Rollback, Verdict::Succeeded),
+    ] {
+        let mut fixture = with_family();
+        fixture.applied.policy.configuration = ConfigurationTrigger::Automatic;
+        fixture.run("v1");
+        fixture.gate_context = newest(2);
+        sweep(&mut fixture);
+        fixture.run_until(|fixture| fixture.state.running.is_some() && fixture.stage() == until);
+        fixture.decide(&[super::fixture::new_command(instruction, "r1")]);
+        fixture.run_until(|_| false);
+        assert_eq!(fixture.verdict(), Some(verdict), "{}", fixture.end_reason());
+        fixture.state.promotion_hold = None;
+        sweep(&mut fixture);
+        sweep(&mut fixture);
+        assert_eq!(fixture.state.running, None, "a person has decided against it");
+        assert_eq!(fixture.state.stable.clone().unwrap().template.as_deref(), Some("family:1"));
+    }
+}
