@@ -41,7 +41,7 @@ pub struct VersionBefore {
     pub version: String,
     /// Its image; none: it could not be determined. Needed if the version has to be registered again.
     pub image: Option<String>,
-    /// Number of tasks that the workload was told to run.
+    /// Number of tasks that the workload was set to run.
     pub count: u32,
 }
 

@@ -132,7 +132,7 @@ impl Snapshot {
 /// One side as it was read: its ECS service, target group and scalable target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SideReading {
-    /// The version that it is told to run (of ECS: the task definition of the service's primary deployment).
+    /// The version that it is set to run (of ECS: the task definition of the service's primary deployment).
     pub version: String,
     /// The image of the policy's container in that version; only where images were requested.
     pub image: Option<String>,
@@ -180,7 +180,7 @@ impl SideReading {
 /// A workload whose versions replace one another in place, as it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkloadReading {
-    /// The version that it is told to run.
+    /// The version that it is set to run.
     pub version: String,
     /// The image of the policy's container in that version; only where images were requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -188,7 +188,7 @@ pub struct WorkloadReading {
     /// Digest of the policy's container in that version, as the platform resolved it; none: unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// Number of tasks that it is told to run.
+    /// Number of tasks that it is set to run.
     pub desired: u32,
     /// Running tasks of that version.
     pub running: u32,
@@ -230,7 +230,7 @@ pub struct TasksReading {
     pub protected: u32,
 }
 
-/// How far a platform is with replacing what runs by the version that a workload is told to run.
+/// How far a platform is with replacing what runs by the version that a workload is set to run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "rollout", rename_all = "snake_case")]
 pub enum RolloutReading {

@@ -111,7 +111,7 @@ pub(crate) enum SeenState {
 /// What an observation read of a service that changes its version in place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SeenWorkload {
-    /// The version that it is told to run.
+    /// The version that it is set to run.
     pub(crate) version: String,
     /// Running tasks of that version.
     pub(crate) running: u32,

@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_difference_is_told_with_both_values() {
+    fn each_difference_is_shown_with_both_values() {
         let change = |field: &str, before: Option<&str>, after: Option<&str>| TemplateChange {
             field: field.to_owned(),
             before: before.map(str::to_owned),

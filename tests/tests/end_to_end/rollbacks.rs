@@ -187,7 +187,7 @@ fn with_both_sides_unhealthy_nothing_is_moved_or_stopped() {
     let record = scenario.verdict(2);
     assert_eq!(record.verdict, Some(Verdict::Failed), "{}", record.reason);
     assert_eq!(scenario.weights(), HALF, "never from a side to one that cannot serve either");
-    // ECS starts what fails its health checks again, at longer and longer intervals: what counts is what it is told to run.
+    // ECS starts what fails its health checks again, at longer and longer intervals: what counts is what it is set to run.
     let PairNames { cluster, blue, green, .. } = scenario.names();
     for service in [blue, green] {
         let key = (cluster.clone(), service.clone());

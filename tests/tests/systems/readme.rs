@@ -73,7 +73,7 @@ fn every_row_names_what_meets_it_or_says_why_it_is_not_met() {
 
 /// Every test of this target is named in a table: what is proved is said, and of which line.
 #[test]
-fn every_story_is_named_in_a_readme() {
+fn every_requirement_test_is_named_in_a_readme() {
     let readmes: String = system::both()
         .iter()
         .map(|system| std::fs::read_to_string(system.folder.join("README.md")).expect("the system has a README"))
@@ -81,8 +81,8 @@ fn every_story_is_named_in_a_readme() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/systems");
     for module in ["two_tier", "skillancer", "production"] {
         let source = std::fs::read_to_string(tests.join(module).with_extension("rs")).expect("the module is read");
-        for story in source.split("#[test]\nfn ").skip(1) {
-            let name = story.split('(').next().unwrap_or_default();
+        for test in source.split("#[test]\nfn ").skip(1) {
+            let name = test.split('(').next().unwrap_or_default();
             assert!(readmes.contains(&format!("`{module}::{name}`")), "no README names {module}::{name}");
         }
     }

@@ -246,7 +246,7 @@ fn secrets(document: &Value) -> Vec<&str> {
     secrets.filter_map(|secret| secret["name"].as_str()).collect()
 }
 
-/// A NAT gateway without free ports is told to people. It holds no deployment and rolls none back: it is of no side.
+/// A NAT gateway without free ports is reported to people. It holds no deployment and rolls none back: it is of no side.
 #[test]
 fn the_nat_gateways_alarm_holds_nothing() {
     let (mut play, [backend, _]) = running();
@@ -254,6 +254,6 @@ fn the_nat_gateways_alarm_holds_nothing() {
     play.until(HOUR, "10 % are on green", |play| play.weights(&backend) == (90, 10));
     play.fire("two-tier-nat-ports", "no port was left");
     play.expect_verdicts(&backend, 3 * HOUR, &[Verdict::Succeeded]);
-    let told = |fact: &Fact| matches!(fact, Fact::AlarmFiring { holds: false, .. });
-    assert!(play.has(&backend, told), "{}", play.journals());
+    let reported = |fact: &Fact| matches!(fact, Fact::AlarmFiring { holds: false, .. });
+    assert!(play.has(&backend, reported), "{}", play.journals());
 }

@@ -401,7 +401,7 @@ fn rollout(
 }
 
 /// What the tasks of a service tell. `protected`: ARNs of tasks that are protected. A task whose container health check
-/// has not been evaluated yet is not told apart from one without: ECS does not call the deployment complete before the
+/// has not been evaluated yet is not distinguished from one without: ECS does not call the deployment complete before the
 /// check has passed.
 #[must_use]
 pub fn tasks_reading<'t>(

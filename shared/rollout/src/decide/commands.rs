@@ -15,7 +15,7 @@ use crate::names::{Actor, ImageDigest, Name, TargetId};
 use crate::phase::{Moving, Phase};
 use crate::refusal::CommandRefusal;
 use crate::release::ReleaseRef;
-use crate::target::Queued;
+use crate::target::{Queued, StableSide};
 use crate::time::Seconds;
 use crate::verdict::{Cause, Verdict};
 use crate::weighted::Weighted;
@@ -300,8 +300,7 @@ pub(super) fn start_queued(builder: &mut Builder, inbox: &Inbox<'_>) {
     if let Some((order, applied)) = queue::next(builder, inbox) {
         let configures = order.options.configuration;
         // In place the version is set again like any other, with the same proof.
-        let is_stable =
-            |stable: &crate::target::StableSide| stable.slot.is_some() && stable.runs(&order.release) && !configures;
+        let is_stable = |stable: &StableSide| stable.slot.is_some() && stable.runs(&order.release) && !configures;
         match builder.state.stable.clone().filter(is_stable) {
             // The stable side lost traffic: the weights are restored, and nothing is rolled out.
             Some(stable) => start(builder, order, Purpose::Repair, Some(&stable), applied),

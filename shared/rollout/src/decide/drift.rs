@@ -194,7 +194,7 @@ fn first_difference(policy: &TargetPolicy, stable: &StableSide, snapshot: &Snaps
     let quiet = |reason| Some(FoundDrift { reason, traffic_health: String::new(), moves_traffic: false });
     let Some(left) = stable.slot else {
         let workload = snapshot.workload.known().filter(|workload| workload.version != stable.version)?;
-        return quiet(format!("the workload was left with {}; it is told to run {}", stable.version, workload.version));
+        return quiet(format!("the workload was left with {}; it is set to run {}", stable.version, workload.version));
     };
     let idle = left.other();
     if let Some((arn, rule)) = rules().find(|(_, rule)| rule.weights.sole_side() != Some(left)) {

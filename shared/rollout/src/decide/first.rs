@@ -15,6 +15,7 @@ use crate::explanation::WaitingOn;
 use crate::first::{First, FirstStage};
 use crate::journal::Fact;
 use crate::names::Slot;
+use crate::platform::Way;
 use crate::policy::HookPoint;
 use crate::snapshot::{FailedStart, Reading, RolloutReading, ServiceEvent, Snapshot};
 use crate::time::Seconds;
@@ -115,7 +116,6 @@ pub(super) fn preflight(preflight: &Preflight<'_>, count: u32) -> Transition {
 
 /// The side that has all weight or, in place, none, if nothing runs.
 fn empty_place(deployment: &Deployment, snapshot: &Snapshot) -> Result<Option<Slot>, Blocker> {
-    use crate::platform::Way;
     let (places, slot) = match deployment.policy.resources.platform.way() {
         Way::InPlace => (vec![None], None),
         Way::Weighted => {

@@ -20,7 +20,7 @@ pub(super) enum Replacement {
     NotYet(Progress),
     /// It will never be: the platform gave up, tasks stop, or another image runs.
     Never { reason: String },
-    /// The workload was told to run another version, by the platform's own rollback or by somebody else.
+    /// The workload was set to run another version, by the platform's own rollback or by somebody else.
     Foreign { found: String },
     /// The workload could not be read.
     Unknown(String),
@@ -87,7 +87,7 @@ pub(super) fn of_candidate(
         if settled && (candidate.seen_running || workload.version != before) {
             return Replacement::Foreign { found: workload.version.clone() };
         }
-        let detail = "the workload was not told to run the new version yet".to_owned();
+        let detail = "the workload was not set to run the new version yet".to_owned();
         return Replacement::NotYet(Progress { healthy: 0, ..Progress::of(workload, detail) });
     }
     // Until the reading is settled, the failure may be that of an earlier attempt.
@@ -106,7 +106,7 @@ pub(super) fn of_candidate(
     of_version(workload)
 }
 
-/// Judges the version that the workload is told to run, without a limit to what may fail: a rollback has nowhere else
+/// Judges the version that the workload is set to run, without a limit to what may fail: a rollback has nowhere else
 /// to go.
 pub(super) fn of_version(workload: &WorkloadReading) -> Replacement {
     if workload.is_replaced() && workload.desired > 0 {

@@ -124,8 +124,8 @@ fn a_push_to_an_empty_target_waits_and_says_what_to_do() {
     fixture.decide(&[deploy("v1")]);
     fixture.run_until(|_| false);
     assert_eq!(fixture.verdict(), Some(Verdict::Failed));
-    let told = |fact: &Fact| matches!(fact, Fact::Blocked { reason } if reason.contains("--first"));
-    assert!(fixture.journal_has(told));
+    let reported = |fact: &Fact| matches!(fact, Fact::Blocked { reason } if reason.contains("--first"));
+    assert!(fixture.journal_has(reported));
     assert!(fixture.effects.is_empty(), "{:?}", fixture.effects);
 }
 

@@ -130,15 +130,15 @@ fn sweep(fixture: &mut TargetFixture) -> Next {
 }
 
 #[test]
-fn the_sweep_tells_of_a_newer_template_once() {
+fn the_sweep_reports_a_newer_template_once() {
     let mut fixture = with_family();
     fixture.run("v1");
     fixture.gate_context = newest(2);
     for _ in 0..3 {
         sweep(&mut fixture);
     }
-    let told = fixture.journal.iter().filter(|entry| matches!(entry.fact, Fact::TemplateFound { .. })).count();
-    assert_eq!((told, fixture.state.running.is_some()), (1, false));
+    let reports = fixture.journal.iter().filter(|entry| matches!(entry.fact, Fact::TemplateFound { .. })).count();
+    assert_eq!((reports, fixture.state.running.is_some()), (1, false));
     let newer = fixture.state.idle.as_ref().and_then(|idle| idle.newer_template.clone());
     assert_eq!(newer.map(|newer| newer.version).as_deref(), Some("family:2"));
 }

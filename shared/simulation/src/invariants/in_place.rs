@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const MAX_LAG_S: i64 = 5;
 /// How long a task's death or an outside change may cause lost requests, in seconds.
 const DISRUPTION_EFFECT_S: i64 = 1_800;
-/// How long after the end of its deployment a hook's task must have been told to stop: one that still runs then is
+/// How long after the end of its deployment a hook's task must have been asked to stop: one that still runs then is
 /// stopped right after the last decision.
 const HOOKS_STOP_WITHIN: Seconds = Seconds(120);
 
@@ -238,7 +238,7 @@ impl InPlaceModel {
         Some((&NO_HOOK_TASK_LEFT, format!("{first} runs {HOOKS_STOP_WITHIN} after the end of its deployment")))
     }
 
-    /// Tasks of the ended deployment's hooks that nothing has told to stop yet.
+    /// Tasks of the ended deployment's hooks that nothing has asked to stop yet.
     pub(super) fn note_ending_hooks(&mut self, open: &OpenReplacement, moment: &mut Moment<'_>) {
         let tasks: Vec<String> = open.hook_tasks.iter().cloned().collect();
         let running = running_tasks(moment.world, &self.service.0, &tasks);
@@ -328,7 +328,7 @@ impl TargetModel for InPlaceModel {
     }
 }
 
-/// Those of these tasks that run or start, and that nothing has told to stop.
+/// Those of these tasks that run or start, and that nothing has asked to stop.
 fn running_tasks(world: &mut World, cluster: &str, tasks: &[String]) -> Vec<String> {
     if tasks.is_empty() {
         return Vec::new();

@@ -266,7 +266,7 @@ impl InPlaceModel {
         })
     }
 
-    /// While nothing runs: whether the service is told to run the stable version, unless somebody else told it another
+    /// While nothing runs: whether the service is set to run the stable version, unless somebody else set another
     /// one, or the last deployment could not clean up.
     pub(super) fn check_stable_is_live(&self, store: &Store) -> Option<BrokenInvariant> {
         let state = store.peek(&self.target).filter(|state| state.running.is_none())?;

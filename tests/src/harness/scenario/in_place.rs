@@ -57,11 +57,11 @@ pub(super) fn resources(names: &RollingNames) -> String {
 /// One service as it is in the world.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveWorkload {
-    /// ARN of the task definition that it is told to run.
+    /// ARN of the task definition that it is set to run.
     pub version: String,
     /// The image of its container `app` in that version.
     pub image: String,
-    /// Number of tasks that it is told to run.
+    /// Number of tasks that it is set to run.
     pub desired: u32,
     /// Running tasks of that version.
     pub running: u32,
@@ -92,7 +92,7 @@ impl LiveWorkload {
         })
     }
 
-    /// Everything that runs is of its version, as many tasks as it is told to run.
+    /// Everything that runs is of its version, as many tasks as it is set to run.
     #[must_use]
     pub fn is_replaced(&self) -> bool {
         self.is_complete && self.running == self.desired && self.others == 0
@@ -149,7 +149,7 @@ impl Scenario {
         assert!(failures.is_empty(), "{task} is not protected: {failures:?}");
     }
 
-    /// Somebody deregisters a task definition: no service can be told to run it any more.
+    /// Somebody deregisters a task definition: no service can be set to run it any more.
     ///
     /// # Panics
     /// Where ECS refuses.

@@ -209,7 +209,7 @@ impl Service {
         self.replacing = None;
     }
 
-    /// The service is told to run another version.
+    /// The service is set to run another version.
     fn set(&mut self, version: &str) {
         if self.workload.version == version {
             return;

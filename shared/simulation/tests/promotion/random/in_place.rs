@@ -204,7 +204,7 @@ impl DayRun {
         self.pipeline.simulation.world(|world| kill_tasks(world, &cluster, &service, most));
     }
 
-    /// The number of the image that a service is told to run.
+    /// The number of the image that a service is set to run.
     fn image_in_place(&self, target: &TargetId) -> Option<u64> {
         let key = self.in_place_service(target);
         let image = self.pipeline.simulation.world(|world| world.image_run_by(&key, "app"))?;
