@@ -17,8 +17,7 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::retry::RetryConfig;
 use futures::future::join_all;
 use futures::join;
-use rollout::answers::template::changes;
-use rollout::registry::with_host_of;
+use rollout::answers::template::{container_named, containers_mut, no_revision_reason, reading, version_of};
 use rollout::template::TemplateReading;
 use rollout::{Outcome, Reading};
 use serde_json::{Map, Value};
@@ -85,51 +84,6 @@ fn described(answer: &Value) -> Option<DescribedDefinition> {
     })
 }
 
-fn containers(document: &Value) -> &[Value] {
-    document.get("containerDefinitions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
-}
-
-fn containers_mut(document: &mut Value) -> impl Iterator<Item = &mut Value> {
-    document.get_mut("containerDefinitions").and_then(Value::as_array_mut).into_iter().flatten()
-}
-
-fn is_named(container: &Value, name: &str) -> bool {
-    container.get("name").and_then(Value::as_str) == Some(name)
-}
-
-/// `subject`: what lacks the container, for people.
-fn missing_container_reason(subject: &str, name: &str, document: &Value) -> String {
-    let names: Vec<_> = containers(document).iter().filter_map(|container| container.get("name")?.as_str()).collect();
-    format!("{subject} has no container {name}: it has {}", names.join(", "))
-}
-
-/// Sets the image of `container`, keeping the registry host that the container uses for the same repository.
-///
-/// # Errors
-/// A reason that lists the existing containers, where `container` is not among them.
-fn with_image(mut document: Value, container: &str, image: &str) -> Result<Value, String> {
-    let found = containers_mut(&mut document).find(|definition| is_named(definition, container));
-    let replaced = found.map(|definition| {
-        let live = definition.get("image").and_then(Value::as_str).unwrap_or_default();
-        definition["image"] = with_host_of(live, image).into();
-    });
-    replaced.ok_or_else(|| missing_container_reason("the task definition", container, &document))?;
-    Ok(document)
-}
-
-/// What is registered for a new version: `template` with the image of `container` replaced, in `family`; none: in the
-/// family of `template`.
-///
-/// # Errors
-/// As [`with_image`].
-fn version_of(template: Value, container: &str, image: &str, family: Option<&str>) -> Result<Value, String> {
-    let mut wanted = with_image(template, container, image)?;
-    if let Some(family) = family {
-        wanted["family"] = family.into();
-    }
-    Ok(wanted)
-}
-
 /// Those of these task definitions that are of exactly this family, the newest first. Emulators list them in another
 /// order than the one asked for.
 fn revisions_of(family: &str, arns: Vec<String>) -> Vec<String> {
@@ -140,30 +94,6 @@ fn revisions_of(family: &str, arns: Vec<String>) -> Vec<String> {
     let mut found: Vec<(u32, String)> = arns.into_iter().filter_map(|arn| Some((revision(&arn)?, arn))).collect();
     found.sort_by_key(|(revision, _)| Reverse(*revision));
     found.into_iter().map(|(_, arn)| arn).collect()
-}
-
-fn no_revision_reason(family: &str) -> String {
-    format!(
-        "the family {family} has no active task definition: have the tooling that owns it (Terraform, for example) \
-         register one"
-    )
-}
-
-/// The template, and how it differs from the live version; without one, no difference is named.
-///
-/// # Errors
-/// A reason that lists the existing containers, where `container` is not among them.
-fn template_reading(
-    newest: DescribedDefinition,
-    live: Option<&DescribedDefinition>,
-    container: &str,
-) -> Result<TemplateReading, String> {
-    if !containers(&newest.document).iter().any(|definition| is_named(definition, container)) {
-        let subject = format!("the newest template {}", short_name(&newest.arn));
-        return Err(missing_container_reason(&subject, container, &newest.document));
-    }
-    let changes = live.map(|live| changes(&live.document, &newest.document, container)).unwrap_or_default();
-    Ok(TemplateReading::new(newest.arn, changes))
 }
 
 /// The same content in a canonical order: AWS returns variables, secrets and tags in another order than it received
@@ -216,9 +146,7 @@ impl AwsCloud {
     pub(super) async fn image(&self, task_definition: &str, container: &str) -> Result<String, AwsFailure> {
         let document = self.described(task_definition).await?.document;
         let refused = |reason| AwsFailure::Refused { reason };
-        let found = containers(&document).iter().find(|definition| is_named(definition, container));
-        let missing = || missing_container_reason("the task definition", container, &document);
-        let found = found.ok_or_else(|| refused(missing()))?;
+        let found = container_named(&document, container, "the task definition").map_err(refused)?;
         let image = found.get("image").and_then(Value::as_str);
         image.map(str::to_owned).ok_or_else(|| refused(format!("the container {container} has no image")))
     }
@@ -239,8 +167,9 @@ impl AwsCloud {
         };
         let (newest, live) = join!(Box::pin(self.newest_described(family)), Box::pin(live));
         let read = newest.and_then(|newest| {
-            let reading = template_reading(newest, live?.as_ref(), container);
-            reading.map_err(|reason| AwsFailure::Refused { reason })
+            let live = live?.map(|live| live.document);
+            let read = reading(newest.arn, &newest.document, live.as_ref(), container);
+            read.map_err(|reason| AwsFailure::Refused { reason })
         });
         match read {
             Ok(template) => Reading::Known(template),
@@ -422,8 +351,8 @@ mod tests {
         let live = with("111122223333.dkr-ecr.eu-central-1.on.aws/shop/api@sha256:old");
         let release = "111122223333.dkr.ecr.eu-central-1.amazonaws.com/shop/api@sha256:new";
         let wanted = with("111122223333.dkr-ecr.eu-central-1.on.aws/shop/api@sha256:new");
-        assert_eq!(with_image(live, "api", release), Ok(wanted));
-        assert_eq!(with_image(with("ghcr.io/shop/api:v1"), "api", release), Ok(with(release)));
+        assert_eq!(version_of(live, "api", release, None), Ok(wanted));
+        assert_eq!(version_of(with("ghcr.io/shop/api:v1"), "api", release, None), Ok(with(release)));
     }
 
     #[test]
@@ -455,21 +384,22 @@ mod tests {
 
     #[test]
     fn only_the_named_containers_image_changes() {
-        let after = with_image(document(), "api", "registry/shop/api@sha256:new").expect("the container is there");
+        let after =
+            version_of(document(), "api", "registry/shop/api@sha256:new", None).expect("the container is there");
         assert_eq!(after["containerDefinitions"][0]["image"], "registry/shop/api@sha256:new");
-        assert_eq!(with_image(after, "api", "registry/shop/api@sha256:old"), Ok(document()));
+        assert_eq!(version_of(after, "api", "registry/shop/api@sha256:old", None), Ok(document()));
     }
 
     #[test]
     fn an_unknown_container_is_refused_listing_the_known_ones() {
-        let reason = with_image(document(), "web", "image").expect_err("there is none of that name");
+        let reason = version_of(document(), "web", "image", None).expect_err("there is none of that name");
         assert_eq!(reason, "the task definition has no container web: it has api, proxy");
     }
 
     #[test]
     fn a_copy_in_another_family_keeps_every_field() {
         let image = "registry/shop/api@sha256:new";
-        let mut expected = with_image(document(), "api", image).expect("the container is there");
+        let mut expected = version_of(document(), "api", image, None).expect("the container is there");
         expected["family"] = "api-switchback".into();
         let copy = version_of(document(), "api", image, Some("api-switchback"));
         assert_eq!(copy, Ok(expected));
@@ -497,39 +427,6 @@ mod tests {
         let listed = arns(&["api-switchback:12", "api:9", "api:10", "api-v2:11", "api:2", "api"]);
         assert_eq!(revisions_of("api", listed), arns(&["api:10", "api:9", "api:2"]));
         assert_eq!(revisions_of("ap", arns(&["api:1"])), arns(&[]));
-    }
-
-    #[test]
-    fn a_template_is_read_with_its_differences_from_the_live_version() {
-        let live = described(&answer()).expect("a task definition");
-        let mut template = answer();
-        template["taskDefinition"]["family"] = "api-template".into();
-        template["taskDefinition"]["cpu"] = "512".into();
-        template["taskDefinition"]["containerDefinitions"][0]["image"] = "registry/shop/api:placeholder".into();
-        let template = described(&template).expect("a task definition");
-        let reading = template_reading(template.clone(), Some(&live), "api").expect("the container is there");
-        assert_eq!(reading.version, template.arn);
-        let fields: Vec<_> = reading.changes.iter().map(|change| change.field.as_str()).collect();
-        assert_eq!(fields, ["cpu"], "neither the family nor the image of the container");
-        let values = (reading.changes[0].before.as_deref(), reading.changes[0].after.as_deref());
-        assert_eq!(values, (Some("256"), Some("512")));
-
-        let first = template_reading(template, None, "api").expect("the container is there");
-        assert!(first.is_unchanged(), "there is no live version to compare with: {first:?}");
-    }
-
-    #[test]
-    fn a_template_without_the_container_is_unknown_listing_the_known_ones() {
-        let template = described(&answer()).expect("a task definition");
-        let reason = template_reading(template, None, "web").expect_err("there is none of that name");
-        assert_eq!(reason, "the newest template api:7 has no container web: it has api, proxy");
-    }
-
-    #[test]
-    fn a_family_without_a_revision_is_named_with_what_to_do() {
-        let reason = no_revision_reason("shop-api");
-        assert!(reason.starts_with("the family shop-api has no active task definition: "), "{reason}");
-        assert!(reason.ends_with("register one"), "{reason}");
     }
 
     #[test]

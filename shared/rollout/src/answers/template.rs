@@ -1,6 +1,7 @@
-//! Templates: how one document of a task definition differs from another.
+//! Templates: versions made of a document of a task definition, and how one document differs from another.
 
-use crate::template::TemplateChange;
+use crate::registry::with_host_of;
+use crate::template::{TemplateChange, TemplateReading};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +18,87 @@ const KEYED: [(&str, &str); 10] = [
     ("systemControls", "namespace"),
     ("secretOptions", "name"),
 ];
+
+/// The container of a document. `subject`: what the document is, for people.
+///
+/// # Errors
+/// A reason that lists the existing containers, where it is not among them.
+pub fn container_named<'a>(document: &'a Value, container: &str, subject: &str) -> Result<&'a Value, String> {
+    let found = containers(document).iter().find(|definition| is_named(definition, container));
+    found.ok_or_else(|| missing_container_reason(subject, container, document))
+}
+
+/// The newest template (`version`, `document`), and how it differs from the live version; without one, no difference is
+/// named.
+///
+/// # Errors
+/// A reason that lists the existing containers, where `container` is not among them.
+pub fn reading(
+    version: String,
+    document: &Value,
+    live: Option<&Value>,
+    container: &str,
+) -> Result<TemplateReading, String> {
+    let name = version.rsplit('/').next().unwrap_or(&version);
+    container_named(document, container, &format!("the newest template {name}"))?;
+    let changes = live.map(|live| changes(live, document, container)).unwrap_or_default();
+    Ok(TemplateReading::new(version, changes))
+}
+
+/// Why there is no template.
+#[must_use]
+pub fn no_revision_reason(family: &str) -> String {
+    format!(
+        "the family {family} has no active task definition: have the tooling that owns it (Terraform, for example) \
+         register one"
+    )
+}
+
+/// Sets the image of `container`, keeping the registry host that the container uses for the same repository.
+///
+/// # Errors
+/// A reason that lists the existing containers, where `container` is not among them.
+fn with_image(mut document: Value, container: &str, image: &str) -> Result<Value, String> {
+    let found = containers_mut(&mut document).find(|definition| is_named(definition, container));
+    let replaced = found.map(|definition| {
+        let live = definition.get("image").and_then(Value::as_str).unwrap_or_default();
+        definition["image"] = with_host_of(live, image).into();
+    });
+    replaced.ok_or_else(|| missing_container_reason("the task definition", container, &document))?;
+    Ok(document)
+}
+
+/// What is registered for a new version: `template` with the image of `container` replaced, in `family`; none: in the
+/// family of `template`.
+///
+/// # Errors
+/// A reason that lists the existing containers, where `container` is not among them.
+pub fn version_of(template: Value, container: &str, image: &str, family: Option<&str>) -> Result<Value, String> {
+    let mut wanted = with_image(template, container, image)?;
+    if let Some(family) = family {
+        wanted["family"] = family.into();
+    }
+    Ok(wanted)
+}
+
+fn containers(document: &Value) -> &[Value] {
+    document.get("containerDefinitions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// The containers of a document.
+pub fn containers_mut(document: &mut Value) -> impl Iterator<Item = &mut Value> {
+    document.get_mut("containerDefinitions").and_then(Value::as_array_mut).into_iter().flatten()
+}
+
+fn is_named(container: &Value, name: &str) -> bool {
+    container.get("name").and_then(Value::as_str) == Some(name)
+}
+
+/// `subject`: what lacks the container, for people.
+fn missing_container_reason(subject: &str, name: &str, document: &Value) -> String {
+    let names: Vec<_> = containers(document).iter().filter_map(|container| container.get("name")?.as_str()).collect();
+    format!("{subject} has no container {name}: it has {}", names.join(", "))
+}
 
 /// Fields in which `template` differs from `live`, both as the parameters of a registration. Not the family, which is
 /// another one by design, and not the image of `container`, which the release replaces. Secrets are in these documents
@@ -178,5 +260,37 @@ mod tests {
         other["containerDefinitions"].as_array_mut().expect("a list").push(json!({"name": "agent"}));
         let fields: Vec<String> = changes(&one, &other, "app").into_iter().map(|change| change.field).collect();
         assert_eq!(fields, ["aFieldOfTomorrow.depth", "container agent"]);
+    }
+
+    fn with_cpu(cpu: &str) -> Value {
+        let containers = json!([{"name": "api", "image": "r/api:1"}, {"name": "proxy", "image": "r/proxy:1"}]);
+        json!({"family": "api", "cpu": cpu, "containerDefinitions": containers})
+    }
+
+    #[test]
+    fn a_template_is_read_with_its_differences_from_the_live_version() {
+        let (live, mut template) = (with_cpu("256"), with_cpu("512"));
+        template["family"] = json!("api-template");
+        template["containerDefinitions"][0]["image"] = json!("r/api:placeholder");
+        let arn = "arn:aws:ecs:eu-west-1:123456789012:task-definition/api-template:7";
+        let found = reading(arn.to_owned(), &template, Some(&live), "api").expect("the container is there");
+        assert_eq!(found.version, arn);
+        let change = |before: &str, after: &str| TemplateChange {
+            field: "cpu".to_owned(),
+            before: Some(before.to_owned()),
+            after: Some(after.to_owned()),
+        };
+        assert_eq!(found.changes, [change("256", "512")], "neither the family nor the image of the container");
+        let first = reading(arn.to_owned(), &template, None, "api").expect("the container is there");
+        assert!(first.is_unchanged(), "there is no live version to compare with: {first:?}");
+        let missing = reading(arn.to_owned(), &template, None, "web").expect_err("there is none of that name");
+        assert_eq!(missing, "the newest template api-template:7 has no container web: it has api, proxy");
+    }
+
+    #[test]
+    fn a_family_without_a_revision_is_named_with_what_to_do() {
+        let reason = no_revision_reason("shop-api");
+        assert!(reason.starts_with("the family shop-api has no active task definition: "), "{reason}");
+        assert!(reason.ends_with("register one"), "{reason}");
     }
 }

@@ -3,8 +3,7 @@
 use super::effects::outcome;
 use crate::world::ecs::TaskDefinition;
 use crate::world::{ApiError, World};
-use rollout::answers::template::changes;
-use rollout::registry::with_host_of;
+use rollout::answers::template::{no_revision_reason, reading, version_of};
 use rollout::template::TemplateReading;
 use rollout::{Outcome, TargetResources};
 use serde_json::Value;
@@ -18,25 +17,14 @@ pub(super) fn register(
     image: &str,
     family: Option<&str>,
 ) -> Outcome {
-    let mut wanted = match world.describe_task_definition(template) {
+    let template = match world.describe_task_definition(template) {
         Ok(template) => registration(template),
         Err(error) => return outcome(&error),
     };
-    let containers = wanted.get_mut("containerDefinitions").and_then(Value::as_array_mut);
-    let named = containers
-        .into_iter()
-        .flatten()
-        .find(|definition| definition.get("name").and_then(Value::as_str) == Some(container));
-    match named {
-        Some(definition) => {
-            let live = definition["image"].as_str().unwrap_or_default();
-            definition["image"] = with_host_of(live, image).into();
-        }
-        None => return Outcome::Refused { reason: format!("{template} has no container {container}") },
-    }
-    if let Some(family) = family {
-        wanted["family"] = family.into();
-    }
+    let wanted = match version_of(template, container, image, family) {
+        Ok(wanted) => wanted,
+        Err(reason) => return Outcome::Refused { reason },
+    };
     match world.list_task_definitions(wanted["family"].as_str(), true) {
         Ok(arns) => {
             for arn in arns {
@@ -68,19 +56,10 @@ pub(crate) fn newest_template(
     let text = |error: ApiError| error.to_string();
     let service = resources.platform.ecs_services().next().ok_or("the target has no task definitions")?;
     let newest = world.list_task_definitions(Some(family), true).map_err(text)?.into_iter().next();
-    let newest = newest.ok_or_else(|| format!("the family {family} has no active task definition: register one"))?;
-    let template = world.describe_task_definition(&newest).map_err(text)?;
-    if template.image(service.container).is_none() {
-        return Err(format!("the newest template {newest} has no container {}", service.container));
-    }
-    let changes = match live {
-        Some(version) => {
-            let live = world.describe_task_definition(version).map_err(text)?;
-            changes(&registration(live), &registration(template), service.container)
-        }
-        None => Vec::new(),
-    };
-    Ok(TemplateReading::new(newest, changes))
+    let newest = newest.ok_or_else(|| no_revision_reason(family))?;
+    let template = registration(world.describe_task_definition(&newest).map_err(text)?);
+    let live = live.map(|version| world.describe_task_definition(version)).transpose().map_err(text)?.map(registration);
+    reading(newest, &template, live.as_ref(), service.container)
 }
 
 /// The parameters of a registration that creates an identical revision, tags included.
