@@ -6,12 +6,13 @@ use crate::grants::PERMISSIONS;
 use crate::hooks::POINTS;
 use crate::notify::FACTS;
 use crate::read::{CONCURRENCY, DRIFT};
+use crate::resources::render_platform;
 use crate::target::{AT_START, CONFIGURATION, FIRING, LIVE_TEMPLATE, MISSING, NEEDS_TWO_SIDES, STABLE_FIRING};
 use crate::values::word;
 use rollout::entry::{After, ApprovalPolicy, EntryRules, FreezePeriod, Grant};
 use rollout::notification::{NotificationPolicy, Receiver};
 use rollout::policy::{EnvironmentPolicy, HookAction, Policy, ServicePolicy, TagRule, TargetPolicy};
-use rollout::{EcsRolling, Name, Platform, TargetResources, Way};
+use rollout::{Name, TargetResources, Way};
 use serde_json::{Map, Value, json};
 
 /// The policy in the file's notation, with every default written out: parsing it gives the same policy.
@@ -149,7 +150,7 @@ fn notification(route: &NotificationPolicy) -> Value {
 
 fn target(target: &TargetPolicy) -> Value {
     let (strategy, deadlines) = (&target.strategy, &target.deadlines);
-    let (ecs, traffic) = resources(&target.resources);
+    let (platform_key, platform) = render_platform(&target.resources.platform);
     let task_failures = &strategy.task_failures;
     let steps: Vec<Value> = strategy
         .steps
@@ -175,7 +176,7 @@ fn target(target: &TargetPolicy) -> Value {
     }
     let template = target.template.family().map_or_else(|| json!(LIVE_TEMPLATE), |family| json!({"family": family}));
     let mut value = json!({
-        "ecs": ecs,
+        platform_key: platform,
         "template": template,
         "configuration": word(&CONFIGURATION, &target.configuration),
         "strategy": {
@@ -201,6 +202,7 @@ fn target(target: &TargetPolicy) -> Value {
             "rollback": deadlines.rollback.to_string(),
         },
     });
+    let traffic = traffic(&target.resources);
     insert_unless_empty(&mut value, "traffic", traffic.is_empty(), || Value::Array(traffic));
     if target.resources.platform.way() == Way::InPlace {
         for (key, _) in NEEDS_TWO_SIDES {
@@ -210,15 +212,11 @@ fn target(target: &TargetPolicy) -> Value {
     value
 }
 
-/// `ecs`, and the entries of `traffic`.
-fn resources(resources: &TargetResources) -> (Value, Vec<Value>) {
-    match &resources.platform {
-        Platform::EcsPair(pair) => (json!(pair), resources.traffic.iter().map(|leg| json!(leg)).collect()),
-        Platform::EcsRolling(EcsRolling { cluster, container, service, target_groups }) => (
-            json!({"cluster": cluster, "container": container, "service": service}),
-            target_groups.iter().map(|group| json!({"target_group": group})).collect(),
-        ),
-    }
+/// The entries of `traffic`.
+fn traffic(resources: &TargetResources) -> Vec<Value> {
+    let in_place = resources.platform.target_groups_in_place().iter();
+    let legs = resources.traffic.iter().map(|leg| json!(leg));
+    legs.chain(in_place.map(|group| json!({"target_group": group}))).collect()
 }
 
 /// Removes a key, given by its path: `strategy.drain`.

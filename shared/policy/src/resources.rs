@@ -1,12 +1,13 @@
 //! What runs a target, and how traffic reaches it.
 
+mod ecs;
+
 use crate::arn::{self, ArnLocation};
 use crate::file;
 use crate::problem::{Mark, ProblemCollector};
 use crate::tree::Value;
 use crate::values::{self, Fields, LocatedNode};
-use rollout::resources::cluster_name;
-use rollout::{EcsPair, EcsRolling, Leg, Platform, Slot, TargetResources, Way};
+use rollout::{Leg, Platform, Slot, TargetResources, Way};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Of one leg. ELB has a quota on rules, and each is read with every look.
@@ -71,10 +72,9 @@ impl<'a> LocationCheck<'a> {
 /// How the versions of a target replace one another, by the keys that say what runs it and what its traffic reaches;
 /// `None`: it has none of them.
 pub(crate) fn written_way(target: &Fields<'_>) -> Option<Way> {
-    let ecs = target.get("ecs");
-    let ecs_has = |key: &str| ecs.as_ref().is_some_and(|(node, _)| values::find_entry(node.inner, key).is_some());
-    if ecs_has("blue") || ecs_has("green") {
-        return Some(Way::Weighted);
+    let written = PLATFORMS.into_iter().filter_map(|platform| platform.way(target.get(platform.key())?.0));
+    if let Some(way) = written.min_by_key(|way| *way == Way::InPlace) {
+        return Some(way);
     }
     let traffic = target.get("traffic");
     let entries = match traffic.as_ref().map(|(node, _)| &node.inner.value) {
@@ -82,7 +82,7 @@ pub(crate) fn written_way(target: &Fields<'_>) -> Option<Way> {
         _ => &[],
     };
     let has_target_group = |entry| values::find_entry(entry, "target_group").is_some();
-    (ecs_has("service") || entries.iter().any(has_target_group)).then_some(Way::InPlace)
+    entries.iter().any(has_target_group).then_some(Way::InPlace)
 }
 
 /// Reads `ecs` and `traffic` of a target. `way`: its [`written_way`].
@@ -108,12 +108,63 @@ pub(crate) fn read_resources<'n>(
                        place of `blue` and `green`";
         problems.add(fields.mark, &fields.path, message);
     }
-    let ecs = fields.read("ecs", problems, |node, path, problems| reader.ecs(node, path, problems));
-    let platform = match ecs? {
-        Platform::EcsRolling(rolling) => Platform::EcsRolling(EcsRolling { target_groups: target_groups?, ..rolling }),
-        pair @ Platform::EcsPair(_) => pair,
-    };
-    Some(TargetResources { platform, traffic: traffic? })
+    let platform = read_platform(fields, target_groups, &mut reader, problems);
+    Some(TargetResources { platform: platform?, traffic: traffic? })
+}
+
+/// A key of a target that says what runs it.
+trait PlatformKey: Sync {
+    fn key(&self) -> &'static str;
+
+    /// How the versions replace one another, by the value of the key; none: it does not say.
+    fn way(&self, node: LocatedNode<'_>) -> Option<Way>;
+
+    /// Reads the value of the key; target groups of what changes its version in place are read elsewhere, and empty.
+    fn read<'n>(
+        &self,
+        reader: &mut ResourceReader<'_, 'n>,
+        node: LocatedNode<'n>,
+        path: &str,
+        problems: &mut ProblemCollector,
+    ) -> Option<Platform>;
+
+    /// Adds the target groups of what changes its version in place.
+    fn with_target_groups(&self, platform: Platform, target_groups: Vec<String>) -> Platform;
+
+    /// The value of the key; none: this is not what runs the target.
+    fn render(&self, platform: &Platform) -> Option<serde_json::Value>;
+}
+
+/// A new platform is a module here, and a row.
+const PLATFORMS: [&dyn PlatformKey; 1] = [&ecs::Ecs];
+
+/// Reads the one key that says what runs the target.
+fn read_platform<'n>(
+    fields: &Fields<'n>,
+    target_groups: Option<Vec<String>>,
+    reader: &mut ResourceReader<'_, 'n>,
+    problems: &mut ProblemCollector,
+) -> Option<Platform> {
+    let written: Vec<_> = PLATFORMS.into_iter().filter(|platform| fields.get(platform.key()).is_some()).collect();
+    if let [first, second, ..] = written.as_slice() {
+        let message = format!(
+            "`{}` stands beside `{}`: one of them runs the target, take the other one away",
+            second.key(),
+            first.key()
+        );
+        problems.add(fields.mark, &fields.path, message);
+        return None;
+    }
+    let platform = written.first().copied().unwrap_or(PLATFORMS[0]);
+    let read =
+        fields.read(platform.key(), problems, |node, path, problems| platform.read(reader, node, path, problems));
+    Some(platform.with_target_groups(read?, target_groups?))
+}
+
+/// The key that says what runs a target, and its value.
+pub(crate) fn render_platform(platform: &Platform) -> (&'static str, serde_json::Value) {
+    let rendered = PLATFORMS.into_iter().find_map(|it| Some((it.key(), it.render(platform)?)));
+    rendered.unwrap_or((PLATFORMS[0].key(), serde_json::Value::Null))
 }
 
 /// Reads the entries of `traffic`, at least one. `description` and `empty`: what they are called, and what to do where
@@ -134,22 +185,6 @@ fn read_traffic<'n, T>(
     (count > 0 && entries.len() == count).then_some(entries)
 }
 
-/// Reports an `ecs` that names neither a pair nor one service, half of a pair, or parts of both.
-fn check_service_keys(ecs: &Fields<'_>, node: LocatedNode<'_>, problems: &mut ProblemCollector) {
-    const ADVICE: &str = "write `blue` and `green`, a pair, or `service` alone, whose tasks are replaced in place";
-    let [blue, green, service] = ["blue", "green", "service"].map(|key| values::find_entry(node.inner, key));
-    match (blue, green, service) {
-        (Some(_), Some(_), None) | (None, None, Some(_)) => {}
-        (None, None, None) => problems.add(ecs.mark, &ecs.path, format!("no service is named: {ADVICE}")),
-        (Some(_), None, None) => problems.add(ecs.mark, &ecs.path, format!("`green` is missing: {ADVICE}")),
-        (None, Some(_), None) => problems.add(ecs.mark, &ecs.path, format!("`blue` is missing: {ADVICE}")),
-        (_, _, Some((key, _))) => {
-            let message = format!("`service` stands beside the sides of a pair: {ADVICE}");
-            problems.add(key.mark, &values::join(&ecs.path, "service"), message);
-        }
-    }
-}
-
 /// Reads what one target names.
 struct ResourceReader<'r, 'n> {
     /// Path of the target.
@@ -161,48 +196,6 @@ struct ResourceReader<'r, 'n> {
 }
 
 impl<'n> ResourceReader<'_, 'n> {
-    /// Reads `ecs`; the target groups of one service are named elsewhere, and are empty here.
-    fn ecs(&mut self, node: LocatedNode<'n>, path: &str, problems: &mut ProblemCollector) -> Option<Platform> {
-        let fields = Fields::new(node, path, file::Ecs::KEYS, problems)?;
-        check_service_keys(&fields, node, problems);
-        let cluster = fields.read("cluster", problems, |node, path, problems| {
-            let parse = |written| arn::cluster(written).map(|arn| (written, arn));
-            let (written, arn) = values::parsed_text(node, path, "the name of an ECS cluster", parse, problems)?;
-            if let Some(arn) = arn {
-                self.locations.check(arn.location(), "the cluster", node.mark, path, problems);
-            }
-            Some(written.to_owned())
-        });
-        let container = fields.read("container", problems, |node, path, problems| {
-            values::checked_text(node, path, "the name of a container", arn::container, problems)
-        });
-        let [blue, green, service] = ["blue", "green", "service"].map(|key| {
-            fields.read(key, problems, |node, path, problems| {
-                let name = values::checked_text(node, path, "the name of an ECS service", arn::ecs_service, problems)?;
-                Some((name, node.mark, path.to_owned()))
-            })
-        });
-        if let (Some((blue, ..)), Some((green, mark, path))) = (&blue, &green)
-            && blue == green
-        {
-            problems.add(*mark, path, "blue and green are the same service: each side has its own");
-        }
-        let cluster = cluster?;
-        for (name, mark, path) in [&blue, &green, &service].into_iter().flatten() {
-            self.own(format!("the ECS service `{name}` of cluster `{}`", cluster_name(&cluster)), *mark, path);
-        }
-        let container = container?;
-        match (blue, green, service) {
-            (Some((blue, ..)), Some((green, ..)), None) => {
-                Some(Platform::EcsPair(EcsPair { cluster, container, blue, green }))
-            }
-            (None, None, Some((service, ..))) => {
-                Some(Platform::EcsRolling(EcsRolling { cluster, container, service, target_groups: Vec::new() }))
-            }
-            _ => None,
-        }
-    }
-
     /// Reads `traffic` of a pair.
     fn legs(&mut self, node: LocatedNode<'n>, path: &str, problems: &mut ProblemCollector) -> Option<Vec<Leg>> {
         let empty = "name the target groups and the rules of at least one load balancer";

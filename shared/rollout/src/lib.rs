@@ -100,7 +100,7 @@ pub use journal::{Fact, JournalEntry};
 pub use names::{Actor, DeploymentId, ImageDigest, Name, ReleaseId, Slot, Tag, TargetId};
 pub use observation::{ObservationPlan, idle_observation, idle_observation_is_due, observation, observation_after};
 pub use phase::Phase;
-pub use platform::{EcsPair, EcsRolling, EcsServiceName, Platform, Way};
+pub use platform::{EcsPair, EcsRolling, EcsServiceName, Platform, Way, WorkloadName};
 pub use policy::{AppliedTarget, Concurrency, Policy, TargetPolicy};
 pub use refusal::CommandRefusal;
 pub use registry::Registry;

@@ -65,6 +65,15 @@ pub struct EcsServiceName<'a> {
     pub name: &'a str,
 }
 
+/// Something that runs a target, or a side of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkloadName {
+    /// The same text for the same workload only.
+    pub key: String,
+    /// What it is and its name, for people: ``the ECS service `api-blue` of cluster `shop` ``.
+    pub description: String,
+}
+
 impl Platform {
     /// How a target gets from one version to the next.
     #[must_use]
@@ -94,6 +103,32 @@ impl Platform {
     #[must_use]
     pub fn workload_name(&self, slot: Option<Slot>) -> &str {
         self.ecs_service(slot).map_or("?", |service| service.name)
+    }
+
+    /// The side that a metric of this namespace measures: one of its services; none: it measures none of them.
+    /// `dimension`: the value of the metric's dimension of this name.
+    #[must_use]
+    pub fn side_of_metric<'m>(&self, namespace: &str, dimension: impl Fn(&str) -> Option<&'m str>) -> Option<Slot> {
+        if !matches!(namespace, "AWS/ECS" | "ECS/ContainerInsights") {
+            return None;
+        }
+        let watched = (dimension("ClusterName")?, dimension("ServiceName")?);
+        let is_of = |slot: &Slot| {
+            self.ecs_service(Some(*slot)).is_some_and(|it| watched == (short_name(it.cluster), short_name(it.name)))
+        };
+        Slot::BOTH.into_iter().find(is_of)
+    }
+
+    /// What runs the target. `location`: `REGION:ACCOUNT`, within which cluster names are unique.
+    pub fn workloads(&self, location: &str) -> impl Iterator<Item = WorkloadName> {
+        self.ecs_services().map(move |service| {
+            let (cluster, name) = (short_name(service.cluster), service.name);
+            WorkloadName {
+                // `/` is a safe separator: ECS names consist of letters, digits, hyphens and underscores.
+                key: format!("ecs-service#{location}/{cluster}/{name}"),
+                description: format!("the ECS service `{name}` of cluster `{cluster}`"),
+            }
+        })
     }
 
     /// ARNs of the target groups in which what changes its version in place registers; empty for the others.
@@ -129,4 +164,9 @@ impl EcsRolling {
     pub fn service(&self) -> EcsServiceName<'_> {
         EcsServiceName { cluster: &self.cluster, container: &self.container, name: &self.service }
     }
+}
+
+/// The name at the end of an ARN, or the name itself.
+fn short_name(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
 }

@@ -1,7 +1,7 @@
 //! The AWS resources that a policy names for a target: what runs it, and how traffic reaches it.
 
 use crate::names::Slot;
-use crate::platform::Platform;
+use crate::platform::{Platform, WorkloadName};
 use serde::{Deserialize, Serialize};
 
 /// What runs a target, and how traffic reaches it.
@@ -70,14 +70,10 @@ impl TargetResources {
         let group = self.all_target_groups().next();
         let cluster = self.platform.ecs_services().next().map(|service| service.cluster);
         let location = group.or(cluster).map(account_and_region).unwrap_or_default();
-        let services = self.platform.ecs_services().map(move |service| Resource::Service {
-            account_and_region: location.clone(),
-            cluster: cluster_name(service.cluster).to_owned(),
-            name: service.name.to_owned(),
-        });
+        let workloads: Vec<Resource> = self.platform.workloads(&location).map(Resource::Workload).collect();
         let groups = self.all_target_groups().map(|arn| Resource::TargetGroup(arn.to_owned()));
         let rules = self.traffic.iter().flat_map(Leg::all_rules).map(|arn| Resource::Rule(arn.to_owned()));
-        services.chain(groups).chain(rules)
+        workloads.into_iter().chain(groups).chain(rules)
     }
 }
 
@@ -100,15 +96,8 @@ impl Leg {
 /// An AWS resource that deployments of one target change, exclusively.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resource {
-    /// An ECS service.
-    Service {
-        /// `REGION:ACCOUNT`: cluster names are unique within it. Empty where the policy has no ARN to take it from.
-        account_and_region: String,
-        /// The cluster's name, even where the policy has its ARN.
-        cluster: String,
-        /// The service's name.
-        name: String,
-    },
+    /// What runs it, or a side of it.
+    Workload(WorkloadName),
     /// A target group, by ARN.
     TargetGroup(String),
     /// A listener rule, or a listener with its default action, by ARN.
@@ -120,10 +109,7 @@ impl Resource {
     #[must_use]
     pub fn key(&self) -> String {
         match self {
-            // `/` is a safe separator: ECS names consist of letters, digits, hyphens and underscores.
-            Self::Service { account_and_region, cluster, name } => {
-                format!("ecs-service#{account_and_region}/{cluster}/{name}")
-            }
+            Self::Workload(workload) => workload.key.clone(),
             Self::TargetGroup(arn) => format!("target-group#{arn}"),
             Self::Rule(arn) => format!("rule#{arn}"),
         }
@@ -133,7 +119,7 @@ impl Resource {
 impl std::fmt::Display for Resource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Service { cluster, name, .. } => write!(f, "the ECS service `{name}` of cluster `{cluster}`"),
+            Self::Workload(workload) => f.write_str(&workload.description),
             Self::TargetGroup(arn) => write!(f, "the target group `{arn}`"),
             Self::Rule(arn) => write!(f, "the rule `{arn}`"),
         }

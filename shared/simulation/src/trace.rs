@@ -6,7 +6,7 @@ use crate::world::{ServiceKey, World};
 use engine::LeaseId;
 use rollout::resources::cluster_name;
 use rollout::snapshot::Weights;
-use rollout::{EcsServiceName, Effect, Platform, TargetResources, Timestamp};
+use rollout::{EcsServiceName, Effect, Timestamp};
 
 /// Names of the calls of a pass by which an invariant tells faults apart: the ports' methods.
 pub(crate) mod call_name {
@@ -38,16 +38,6 @@ pub(crate) enum TraceSubject {
     Rule(String),
     /// The service that changes its version in place.
     Service(ServiceKey),
-}
-
-impl TraceSubject {
-    /// The target with these resources; none: a pair without rules.
-    pub(crate) fn of(resources: &TargetResources) -> Option<Self> {
-        match &resources.platform {
-            Platform::EcsPair(_) => resources.rules().next().map(|rule| Self::Rule(rule.to_owned())),
-            Platform::EcsRolling(rolling) => Some(Self::Service(service_key(rolling.service()))),
-        }
-    }
 }
 
 /// Cluster and name of a service; each may be named by its ARN.

@@ -7,6 +7,7 @@ mod modules;
 mod names;
 mod packages;
 mod pages;
+mod platforms;
 mod tree;
 mod type_names;
 

@@ -13,8 +13,8 @@ use aws_sdk_applicationautoscaling::types::{
 use futures::future::join_all;
 use rollout::schedule::ScheduledAction;
 use rollout::snapshot::{Autoscaling, Reading};
-use rollout::{EcsPair, EcsServiceName, Outcome, Slot};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use rollout::{EcsServiceName, Outcome, Slot};
+use std::collections::{BTreeMap, HashMap};
 
 /// Maximum number of pages of scheduled actions that are read; a scalable target has at most 200 actions, and a page
 /// holds 50 (Application Auto Scaling quotas).
@@ -93,16 +93,15 @@ impl AwsCloud {
     /// The scheduled actions of these sides' scalable targets, in parallel: the call accepts one resource.
     pub(super) async fn schedules(
         &self,
-        pair: &EcsPair,
-        slots: &BTreeSet<Slot>,
+        services: Vec<(Slot, EcsServiceName<'_>)>,
     ) -> BTreeMap<Slot, Reading<Vec<ScheduledAction>>> {
-        let reads = slots.iter().map(async |slot| {
-            let read = self.scheduled_actions(service_key(pair.side(*slot))).await;
+        let reads = services.into_iter().map(async |(slot, service)| {
+            let read = self.scheduled_actions(service_key(service)).await;
             let reading = match self.read_cache.note_throttling(read) {
                 Ok(actions) => Reading::Known(actions),
                 Err(failure) => Reading::Unknown(failure.reason().to_owned()),
             };
-            (*slot, reading)
+            (slot, reading)
         });
         join_all(reads).await.into_iter().collect()
     }

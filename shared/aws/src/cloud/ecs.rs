@@ -240,14 +240,11 @@ impl AwsCloud {
     /// The tasks of hooks, in one call.
     pub(super) async fn hook_tasks(
         &self,
-        platform: &Platform,
+        cluster: &str,
         asked: &BTreeMap<String, HookTask>,
     ) -> BTreeMap<String, Reading<TaskReading>> {
         let arns: Vec<_> = asked.values().map(|hook| hook.task.clone()).collect();
-        let found = match platform.ecs_services().next() {
-            Some(service) => self.read_cache.note_throttling(self.tasks(service.cluster, &arns).await),
-            None => Err(AwsFailure::Refused { reason: "the target has no ECS cluster".to_owned() }),
-        };
+        let found = self.read_cache.note_throttling(self.tasks(cluster, &arns).await);
         let reading = |hook: &HookTask| {
             let (tasks, failures) = match &found {
                 Ok(found) => found,

@@ -1,7 +1,7 @@
 //! [`engine::Inspector`] on AWS: reads an account for the doctor. Rarely called, so it may take a dozen calls and two
 //! consecutive round trips. AWS's types are interpreted in functions that need no client.
 
-use super::{AwsCloud, count, service_key, short_name, traffic};
+use super::{AwsCloud, count, platforms, service_key, short_name, traffic};
 use crate::error::AwsFailure;
 use aws_sdk_cloudwatch::types::{Dimension, Metric as CloudWatchMetric, MetricDataQuery, MetricStat};
 use aws_sdk_ecr::types::{DescribeImagesFilter, ImageDetail, ImageTagMutability, TagStatus};
@@ -12,13 +12,13 @@ use futures::join;
 use rollout::alarm::{AlarmsByName, MAX_DEPTH, children};
 use rollout::doctor::Inspection;
 use rollout::doctor::inspected::{
-    DEFAULT_NETWORK_MODE, FargateUsage, InspectedContainer, InspectedPair, InspectedPlatform, InspectedProvider,
-    InspectedRepository, InspectedRule, InspectedScaling, InspectedService, InspectedTag, InspectedTargetGroup,
-    InspectedTaskDefinition, InspectedWorkload, InspectionResult, mapped_ports,
+    DEFAULT_NETWORK_MODE, FargateUsage, InspectedContainer, InspectedProvider, InspectedRepository, InspectedRule,
+    InspectedScaling, InspectedService, InspectedTag, InspectedTargetGroup, InspectedTaskDefinition, InspectedWorkload,
+    InspectionResult, mapped_ports,
 };
 use rollout::policy::RegistryPolicy;
 use rollout::snapshot::Autoscaling;
-use rollout::{EcsPair, EcsRolling, EcsServiceName, Platform, Reading, Slot, TargetResources};
+use rollout::{EcsServiceName, Reading, Slot, TargetResources};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, SystemTime};
 
@@ -43,7 +43,7 @@ impl engine::Inspector for AwsCloud {
     async fn inspect(&self, inspection: &Inspection) -> InspectionResult {
         // Boxed: the combined futures would exceed the stack size of some threads.
         let (platform, template, alarms, repository, concurrency, fargate) = join!(
-            Box::pin(self.platform_seen(&inspection.resources)),
+            platforms::of(&inspection.resources.platform).inspect(self, &inspection.resources),
             Box::pin(self.template_seen(inspection.template.as_deref())),
             Box::pin(self.alarms_seen(&inspection.alarms)),
             Box::pin(self.repository_seen(&inspection.registry, &inspection.repository)),
@@ -63,7 +63,7 @@ impl engine::Inspector for AwsCloud {
     }
 }
 
-fn reading<T>(read: Result<T, AwsFailure>) -> Reading<T> {
+pub(super) fn reading<T>(read: Result<T, AwsFailure>) -> Reading<T> {
     match read {
         Ok(value) => Reading::Known(value),
         Err(failure) => Reading::Unknown(failure.reason().to_owned()),
@@ -74,7 +74,7 @@ fn reading<T>(read: Result<T, AwsFailure>) -> Reading<T> {
 type Definitions = BTreeMap<String, Result<InspectedTaskDefinition, AwsFailure>>;
 
 /// What ECS and Application Auto Scaling say about some services.
-struct ServicesSeen {
+pub(super) struct ServicesSeen {
     services: Result<Vec<Service>, AwsFailure>,
     definitions: Definitions,
     /// By [`service_key`].
@@ -83,7 +83,7 @@ struct ServicesSeen {
 
 impl ServicesSeen {
     /// One of these services, with its target groups.
-    fn workload(
+    pub(super) fn workload(
         &self,
         service: EcsServiceName<'_>,
         groups: Vec<Reading<Option<InspectedTargetGroup>>>,
@@ -107,42 +107,7 @@ impl ServicesSeen {
 }
 
 impl AwsCloud {
-    async fn platform_seen(&self, resources: &TargetResources) -> InspectedPlatform {
-        match &resources.platform {
-            Platform::EcsPair(pair) => InspectedPlatform::EcsPair(Box::new(self.pair_seen(resources, pair).await)),
-            Platform::EcsRolling(rolling) => InspectedPlatform::EcsRolling(Box::new(self.rolling_seen(rolling).await)),
-        }
-    }
-
-    async fn pair_seen(&self, resources: &TargetResources, pair: &EcsPair) -> InspectedPair {
-        let sides = Slot::BOTH.map(|slot| pair.side(slot));
-        let (services, blue, green, rules) = join!(
-            Box::pin(self.services_seen(&sides)),
-            Box::pin(self.groups_seen(resources.target_groups(Slot::Blue).collect())),
-            Box::pin(self.groups_seen(resources.target_groups(Slot::Green).collect())),
-            Box::pin(self.rules_seen(resources)),
-        );
-        let groups = blue.iter().chain(&green).filter_map(|group| group.known()?.as_ref());
-        let balancers: BTreeSet<&str> = groups.flat_map(|group| &group.balancers).map(String::as_str).collect();
-        let others = self.others_seen(resources, &balancers).await;
-        InspectedPair {
-            blue: services.workload(pair.side(Slot::Blue), blue),
-            green: services.workload(pair.side(Slot::Green), green),
-            rules,
-            others: reading(others),
-        }
-    }
-
-    async fn rolling_seen(&self, rolling: &EcsRolling) -> InspectedWorkload {
-        let named = [rolling.service()];
-        let (services, groups) = join!(
-            Box::pin(self.services_seen(&named)),
-            Box::pin(self.groups_seen(rolling.target_groups.iter().map(String::as_str).collect())),
-        );
-        services.workload(rolling.service(), groups)
-    }
-
-    async fn services_seen(&self, named: &[EcsServiceName<'_>]) -> ServicesSeen {
+    pub(super) async fn services_seen(&self, named: &[EcsServiceName<'_>]) -> ServicesSeen {
         let ((services, definitions), limits) =
             join!(Box::pin(self.services_and_definitions(named)), Box::pin(self.autoscaling(named)));
         ServicesSeen { services, definitions, limits }
@@ -177,7 +142,7 @@ impl AwsCloud {
     }
 
     /// These target groups. One group per call: in a combined call, one missing group would fail all.
-    async fn groups_seen(&self, arns: Vec<&str>) -> Vec<Reading<Option<InspectedTargetGroup>>> {
+    pub(super) async fn groups_seen(&self, arns: Vec<&str>) -> Vec<Reading<Option<InspectedTargetGroup>>> {
         let groups = arns.into_iter().map(async |arn| reading(Box::pin(self.group_seen(arn)).await));
         join_all(groups).await
     }
@@ -202,14 +167,14 @@ impl AwsCloud {
         Ok(group.map(|group| InspectedTargetGroup { healthy, ..group }))
     }
 
-    async fn rules_seen(&self, resources: &TargetResources) -> BTreeMap<String, Reading<InspectedRule>> {
+    pub(super) async fn rules_seen(&self, resources: &TargetResources) -> BTreeMap<String, Reading<InspectedRule>> {
         let arns: Vec<&str> = resources.rules().chain(resources.test_rules()).collect();
         let read = self.read_actions(&arns).await;
         read.into_iter().map(|(arn, actions)| (arn, reading(actions.map(|actions| rule_seen(&actions))))).collect()
     }
 
     /// Rules and listeners of these load balancers that forward to the target and are not in the policy.
-    async fn others_seen(
+    pub(super) async fn others_seen(
         &self,
         resources: &TargetResources,
         balancers: &BTreeSet<&str>,

@@ -8,9 +8,8 @@
 //! | module | responsibility |
 //! |---|---|
 //! | `observe` | one observation: which calls, and which of them in parallel |
+//! | `platforms` | what is read and written of each platform |
 //! | `ecs` | what every platform on ECS needs: services, tasks, images and effects |
-//! | `ecs_pair` | what is observed of a pair of services |
-//! | `ecs_rolling` | what is observed of one service whose versions replace one another in place |
 //! | `service` | an ECS service and a service deployment, described to the core |
 //! | `tasks` | tasks of services and of hooks, described to the core |
 //! | `traffic` | a rule's actions ↔ weights; reading and writing rules and listeners |
@@ -30,13 +29,12 @@
 mod alarms;
 mod autoscaling;
 mod ecs;
-mod ecs_pair;
-mod ecs_rolling;
 mod health;
 mod hooks;
 #[cfg(feature = "inspect")]
 mod inspect;
 mod observe;
+mod platforms;
 mod read_cache;
 mod service;
 mod task_definition;
@@ -109,9 +107,7 @@ impl engine::Cloud for AwsCloud {
             | Effect::SetDesired { .. }
             | Effect::SetAutoscaling { .. }
             | Effect::StartTask { .. }
-            | Effect::StopTask { .. } => match platform {
-                Platform::EcsPair(_) | Platform::EcsRolling(_) => Box::pin(self.perform_on_ecs(platform, effect)),
-            },
+            | Effect::StopTask { .. } => platforms::of(platform).perform(self, resources, effect),
         };
         performed.await
     }
@@ -126,11 +122,7 @@ impl engine::Cloud for AwsCloud {
         family: &str,
         live: Option<&str>,
     ) -> Reading<TemplateReading> {
-        // All services of a target have the same container.
-        match resources.platform.ecs_services().next() {
-            Some(service) => Box::pin(self.newest_template(service.container, family, live)).await,
-            None => Reading::Unknown("the target has no ECS service, and so no task definitions".to_owned()),
-        }
+        platforms::of(&resources.platform).template(self, family, live).await
     }
 
     fn take_firing_since(&self, alarm: &str) -> Option<Timestamp> {

@@ -2,13 +2,13 @@
 //! other parts are unaffected. What runs the target is read by the module of its platform.
 
 use super::alarms::AlarmsRead;
-use super::{AwsCloud, service_key, traffic};
+use super::{AwsCloud, platforms, traffic};
 use crate::error::AwsFailure;
 use futures::join;
 use rollout::observation::ObservationPlan;
 use rollout::schedule::ScheduledAction;
 use rollout::snapshot::{AlarmReading, Reading, SideReading, WorkloadReading};
-use rollout::{Platform, Slot, Snapshot};
+use rollout::{Slot, Snapshot};
 use std::collections::BTreeMap;
 
 /// What runs the target, as the module of its platform reads it; and the alarms, since one that fires decides whether
@@ -49,7 +49,7 @@ impl AwsCloud {
         let (observed, actions, hook_tasks) = join!(
             Box::pin(self.observed(observation)),
             Box::pin(self.read_and_cache_actions(&arns)),
-            Box::pin(self.hook_tasks(&resources.platform, &observation.hook_tasks)),
+            platforms::of(&resources.platform).hook_tasks(self, &observation.hook_tasks),
         );
         let Observed { alarms, blue, green, workload, schedules } = observed;
         let (alarms, alarm_sides) = match alarms {
@@ -80,17 +80,13 @@ impl AwsCloud {
     /// What runs the target, where the plan asks for it, and the alarms.
     async fn observed(&self, observation: &ObservationPlan) -> Observed {
         let resources = &observation.resources;
-        for service in resources.platform.ecs_services() {
-            self.read_cache.services.forget(&service_key(service));
-        }
+        let platform = platforms::of(&resources.platform);
+        platform.forget(self);
         if !observation.workloads {
             let alarms = Box::pin(self.alarms(resources, &observation.alarms)).await;
             return Observed::of_alarms(self.read_cache.note_throttling(alarms));
         }
-        match &resources.platform {
-            Platform::EcsPair(pair) => Box::pin(self.observed_pair(observation, pair)).await,
-            Platform::EcsRolling(rolling) => Box::pin(self.observed_rolling(observation, rolling)).await,
-        }
+        platform.observe(self, observation).await
     }
 
     /// Reads the actions of rules and listeners, and caches them for a write in the same pass.
@@ -127,7 +123,7 @@ pub(super) fn unknown<T>(parts: impl IntoIterator<Item = (&'static str, Option<S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rollout::{EcsRolling, TargetResources};
+    use rollout::{EcsRolling, Platform, TargetResources};
     use std::collections::BTreeSet;
 
     fn plan() -> ObservationPlan {

@@ -20,7 +20,7 @@ use super::{DynamoLedger, keys};
 use engine::{AppliedPolicy, ClaimedResource, LedgerError, Policies, WatchedResource};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use rollout::Policy;
-use rollout::resources::{Resource, cluster_name};
+use rollout::resources::Resource;
 use rollout::{Name, TargetId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -223,17 +223,7 @@ fn watches(policy: &Policy) -> BTreeSet<WatchKey> {
         policy.resources().iter().map(|(resource, target)| (keys::claim_pk(resource), target.to_string())).collect();
     for (target, rules) in policy.targets() {
         let target = target.to_string();
-        for alarm in &rules.alarms {
-            watches.insert((keys::watch_pk(&WatchedResource::Alarm(alarm.name.clone())), target.clone()));
-        }
-        for arn in rules.resources.rules() {
-            watches.insert((keys::watch_pk(&WatchedResource::Rule(arn.to_owned())), target.clone()));
-        }
-        for service in rules.resources.platform.ecs_services() {
-            let cluster = cluster_name(service.cluster).to_owned();
-            let watch = WatchedResource::EcsService(cluster, service.name.to_owned());
-            watches.insert((keys::watch_pk(&watch), target.clone()));
-        }
+        watches.extend(WatchedResource::of(rules).map(|watch| (keys::watch_pk(&watch), target.clone())));
     }
     for (service, source) in &policy.services {
         let watch = WatchedResource::Repository(source.repository.clone());

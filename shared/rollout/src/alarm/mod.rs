@@ -187,15 +187,9 @@ pub fn metric_scope(resources: &TargetResources, metric: &Metric) -> MetricScope
             Some(group) => side_of_group(resources, group).map_or(MetricScope::Other, MetricScope::Side),
             None => MetricScope::Balancer,
         },
-        "AWS/ECS" | "ECS/ContainerInsights" => {
-            let watched = (dimension("ClusterName"), dimension("ServiceName"));
-            let is_of = |slot: &Slot| {
-                let service = resources.platform.ecs_service(Some(*slot));
-                service.is_some_and(|it| watched == (Some(last_part(it.cluster)), Some(last_part(it.name))))
-            };
-            Slot::BOTH.into_iter().find(is_of).map_or(MetricScope::Other, MetricScope::Side)
+        namespace => {
+            resources.platform.side_of_metric(namespace, dimension).map_or(MetricScope::Other, MetricScope::Side)
         }
-        _ => MetricScope::Other,
     }
 }
 
@@ -245,11 +239,6 @@ pub fn dimension(arn: &str) -> &str {
         Some((_, name)) => name,
         None => arn.rsplit_once(':').map_or(arn, |(_, name)| name),
     }
-}
-
-/// The name at the end of an ARN, or the name itself.
-fn last_part(name: &str) -> &str {
-    name.rsplit('/').next().unwrap_or(name)
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The data that the doctor reads from an account, in AWS's own terms. Judged once and not stored.
 
+pub use super::platforms::InspectedPlatform;
 pub use crate::alarm::{AlarmDetails, AlarmKind, Metric, MetricAlarmDetails};
+
 use crate::names::Slot;
 use crate::snapshot::Reading;
 use serde::{Deserialize, Serialize};
@@ -26,27 +28,6 @@ pub struct InspectionResult {
     pub fargate_spot: Reading<Option<FargateUsage>>,
     /// The scope that the control plane's own roles are limited to; none: unknown here.
     pub iam_scope: Option<IamScope>,
-}
-
-/// What runs a target, as it was read: one variant for each [`Platform`](crate::Platform).
-#[derive(Debug, Clone, PartialEq)]
-pub enum InspectedPlatform {
-    /// Two ECS services, and the rules that split traffic between them.
-    EcsPair(Box<InspectedPair>),
-    /// One ECS service, whose tasks ECS replaces.
-    EcsRolling(Box<InspectedWorkload>),
-}
-
-impl InspectedPlatform {
-    /// Every workload, blue first, and the side that it runs; none: it changes its version in place.
-    pub fn workloads(&self) -> impl Iterator<Item = (Option<Slot>, &InspectedWorkload)> {
-        let (pair, in_place) = match self {
-            Self::EcsPair(pair) => (Some(&**pair), None),
-            Self::EcsRolling(workload) => (None, Some((None, &**workload))),
-        };
-        let sides = pair.into_iter().flat_map(|pair| Slot::BOTH.map(|slot| (Some(slot), pair.side(slot))));
-        sides.chain(in_place)
-    }
 }
 
 /// Both sides of a pair, and its rules.

@@ -6,11 +6,9 @@
 //! | module | checks |
 //! |---|---|
 //! | [`inspected`] | nothing: the data that was read |
-//! | `ecs_service` | an ECS service on whatever platform: existence, control, target groups, container |
 //! | `target_groups` | a target group on whatever platform: draining, health checks |
-//! | `sides` | a pair: services, task definitions, target groups, autoscaling of both sides |
-//! | `rules` | a pair: rules and listeners, and other rules that forward to its target groups |
-//! | `in_place` | the ECS service of a target whose versions replace one another in place |
+//! | `rules` | rules and listeners, and other rules that forward to the target groups of a target |
+//! | [`platforms`] | what runs the target: a module for each platform |
 //! | `template` | the newest template of the family that the policy names |
 //! | [`alarms`] | whether alarms can fire, in time, and for the right side |
 //! | `recovery` | how long a rollback may take |
@@ -19,22 +17,19 @@
 
 mod account;
 pub mod alarms;
-mod ecs_service;
-mod in_place;
 pub mod inspected;
+pub mod platforms;
 mod recovery;
 mod rules;
-mod sides;
 mod target_groups;
 mod template;
 pub mod terraform;
 
 use crate::names::{Slot, TargetId};
-use crate::platform::Platform;
 use crate::policy::{Policy, RegistryPolicy, TargetPolicy};
 use crate::resources::TargetResources;
 use crate::snapshot::Reading;
-use inspected::{InspectedPlatform, InspectionResult};
+use inspected::InspectionResult;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -103,7 +98,7 @@ pub fn inspection(policy: &Policy, target: &TargetId) -> Option<Inspection> {
 pub fn judge(policy: &Policy, target: &TargetId, seen: &InspectionResult) -> Vec<Finding> {
     let Some(wanted) = policy.target(target) else { return Vec::new() };
     let mut findings = Findings::default();
-    let start = judge_platform(wanted, &seen.platform, &mut findings);
+    let start = platforms::judge(wanted, &seen.platform, &mut findings);
     template::judge(wanted, seen, &mut findings);
     alarms::judge(wanted, seen, &mut findings);
     recovery::judge(policy, target, wanted, seen, &mut findings);
@@ -112,31 +107,6 @@ pub fn judge(policy: &Policy, target: &TargetId, seen: &InspectionResult) -> Vec
     // A stable sort: within one severity, findings keep the order of the checks.
     found.sort_by_key(|finding| finding.severity);
     found
-}
-
-/// Checks what runs the target and how traffic reaches it. Returns the tasks that a deployment starts on Fargate.
-fn judge_platform(
-    wanted: &TargetPolicy,
-    seen: &InspectedPlatform,
-    findings: &mut Findings,
-) -> Option<account::FargateStart> {
-    match (&wanted.resources.platform, seen) {
-        (Platform::EcsPair(named), InspectedPlatform::EcsPair(seen)) => {
-            sides::judge(wanted, named, seen, findings);
-            rules::judge(wanted, seen, findings);
-            sides::fargate_start(wanted, seen)
-        }
-        (Platform::EcsRolling(named), InspectedPlatform::EcsRolling(seen)) => {
-            in_place::judge(wanted, named, seen, findings);
-            in_place::fargate_start(named, seen)
-        }
-        (Platform::EcsPair(_), InspectedPlatform::EcsRolling(_))
-        | (Platform::EcsRolling(_), InspectedPlatform::EcsPair(_)) => {
-            let problem = "what was read is of another platform than the policy's";
-            findings.add(Severity::Unread, "unread", "platform", problem, "ask again; if it stays so, report it");
-            None
-        }
-    }
 }
 
 /// Findings so far.
@@ -210,7 +180,7 @@ fn target_group_label(arn: &str) -> String {
 
 /// Label of the service of a side or, in place, of the target (`slot` is none): `service api-blue`.
 fn service_label(policy: &TargetPolicy, slot: Option<Slot>) -> String {
-    ecs_service::label(policy.resources.platform.workload_name(slot))
+    platforms::service_label(policy.resources.platform.workload_name(slot))
 }
 
 /// ARNs of the target groups of a side, leg by leg, or of what changes its version in place (`slot` is none).

@@ -15,7 +15,7 @@ use crate::trace::{InjectedFault, PassEvent, PrimaryDeployment, SeenState, SeenW
 use crate::world::{ServiceKey, World, WorldChange};
 use engine::LeaseId;
 use rollout::deployment::Deployment;
-use rollout::{EcsRolling, Seconds, SignedDuration, Stage, TargetId, Timestamp};
+use rollout::{EcsServiceName, Seconds, SignedDuration, Stage, TargetId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How long AWS may report the state before the last write, in seconds.
@@ -77,7 +77,7 @@ struct InPlaceTriggers {
 
 /// One target that changes its version in place.
 #[derive(Debug)]
-pub(super) struct InPlaceModel {
+pub(crate) struct InPlaceModel {
     pub(super) target: TargetId,
     pub(super) service: ServiceKey,
     pub(super) container: String,
@@ -106,16 +106,16 @@ pub(super) struct InPlaceModel {
 
 impl InPlaceModel {
     /// The model of a target; none: its service does not exist.
-    pub(super) fn of(world: &mut World, target: &TargetId, rolling: &EcsRolling) -> Option<Self> {
-        let service = service_key(rolling.service());
+    pub(crate) fn of(world: &mut World, target: &TargetId, of: EcsServiceName<'_>, groups: &[String]) -> Option<Self> {
+        let service = service_key(of);
         let (cluster, name) = &service;
         let described = world.as_third_party(|world| world.describe_services(cluster, std::slice::from_ref(name)));
         let (described, _) = described.ok()?;
         let described = described.first()?;
-        let groups = rolling.target_groups.iter();
+        let groups = groups.iter();
         Some(Self {
             target: target.clone(),
-            container: rolling.container.clone(),
+            container: of.container.to_owned(),
             lost_requests: groups.map(|group| (group.clone(), world.lost_requests_of_group(group))).collect(),
             stops_first: described.deployment_configuration.minimum_healthy_percent == 0,
             primary: PrimaryDeployment::of(described)?,

@@ -35,15 +35,15 @@ mod target_journal;
 mod writes;
 
 pub use delivery_log::DeliveryLog;
+pub(crate) use in_place::InPlaceModel;
+pub(crate) use pair::PairModel;
 
 use crate::ledger::{LedgerWrite, Store};
 use crate::trace::{InjectedFault, PassEvent, TraceSubject};
 use crate::world::{World, WorldChange};
 use commands::PendingCommands;
 use engine::LeaseId;
-use in_place::InPlaceModel;
-use pair::PairModel;
-use rollout::{Platform, TargetId, TargetResources, Timestamp};
+use rollout::{TargetId, Timestamp};
 use std::fmt;
 
 /// A property that must always hold.
@@ -136,14 +136,14 @@ impl fmt::Display for Violation {
 type BrokenInvariant = (&'static Invariant, String);
 
 /// The world and the ledger at the time of a check.
-struct Moment<'a> {
+pub(crate) struct Moment<'a> {
     world: &'a mut World,
     store: &'a Store,
     now: Timestamp,
 }
 
 /// What the watcher follows of one target, whichever way it moves.
-trait TargetModel: fmt::Debug {
+pub(crate) trait TargetModel: fmt::Debug {
     fn target(&self) -> &TargetId;
 
     /// Whether the trace means this target.
@@ -181,14 +181,6 @@ trait TargetModel: fmt::Debug {
     fn on_rest(&mut self, moment: &mut Moment<'_>) -> Option<BrokenInvariant>;
 }
 
-/// The model of a target; none: its service does not exist.
-fn model_of(world: &mut World, target: &TargetId, resources: &TargetResources) -> Option<Box<dyn TargetModel>> {
-    match &resources.platform {
-        Platform::EcsPair(pair) => Some(Box::new(PairModel::of(world, target, resources, pair))),
-        Platform::EcsRolling(rolling) => Some(Box::new(InPlaceModel::of(world, target, rolling)?)),
-    }
-}
-
 /// Checks a world and a ledger against all invariants.
 #[derive(Debug)]
 pub struct Watcher {
@@ -204,16 +196,10 @@ pub struct Watcher {
 
 impl Watcher {
     /// Starts watching: from now on changes are recorded, and [`Watcher::check`] must be called after each of them.
-    #[must_use]
-    pub fn attach<'a>(
-        world: &mut World,
-        store: &mut Store,
-        targets: impl IntoIterator<Item = (&'a TargetId, &'a TargetResources)>,
-    ) -> Self {
+    /// `models`: one for each target, made of this world as it is now.
+    pub(crate) fn attach(world: &mut World, store: &mut Store, models: Vec<Box<dyn TargetModel>>) -> Self {
         world.record_changes();
         store.record_writes();
-        let models = targets.into_iter().filter_map(|(target, resources)| model_of(world, target, resources));
-        let models = models.collect();
         let lost_requests = world.total_lost_requests();
         Self {
             models,

@@ -10,7 +10,7 @@ use crate::world::balancer::WeightedGroup;
 use crate::world::scaling::{DescribeScalableTargets, SuspendedState};
 use crate::world::{ChangedBy, ServiceKey, World, WorldChange};
 use engine::LeaseId;
-use rollout::{Cause, EcsPair, SignedDuration, Slot, TargetId, TargetResources, Timestamp};
+use rollout::{Cause, EcsServiceName, SignedDuration, Slot, TargetId, TargetResources, Timestamp};
 use std::collections::BTreeMap;
 
 /// Autoscaling limits of a side: minimum, maximum, suspended activities.
@@ -108,7 +108,7 @@ pub(super) struct OpenDeployment {
 
 /// One target's blue/green pair.
 #[derive(Debug)]
-pub(super) struct PairModel {
+pub(crate) struct PairModel {
     pub(super) target: TargetId,
     pub(super) container: String,
     pub(super) rules: Vec<RuleModel>,
@@ -141,9 +141,15 @@ fn split(groups: &[WeightedGroup], sides: &[SideModel; 2]) -> (Split, bool) {
 
 impl PairModel {
     /// The model of a target.
-    pub(super) fn of(world: &mut World, target: &TargetId, resources: &TargetResources, pair: &EcsPair) -> Self {
-        let sides = Slot::BOTH.map(|slot| {
-            let service = service_key(pair.side(slot));
+    pub(crate) fn of(
+        world: &mut World,
+        target: &TargetId,
+        resources: &TargetResources,
+        [blue, green]: [EcsServiceName<'_>; 2],
+    ) -> Self {
+        let container = blue.container.to_owned();
+        let sides = [(Slot::Blue, blue), (Slot::Green, green)].map(|(slot, service)| {
+            let service = service_key(service);
             let groups = resources.target_groups(slot);
             let lost_requests = groups.clone().map(|group| world.lost_requests_of_group(group)).sum();
             let groups: BTreeMap<String, u32> =
@@ -177,7 +183,7 @@ impl PairModel {
         let (rules, tests) = (resources.rules().map(rule).collect(), resources.test_rules().map(rule).collect());
         Self {
             target: target.clone(),
-            container: pair.container.clone(),
+            container,
             rules,
             tests,
             sides,

@@ -12,7 +12,6 @@ use rollout::deployment::QueuePosition;
 use rollout::journal::JournalEntry;
 use rollout::policy::Policy;
 use rollout::rate_limiter::ApiCost;
-use rollout::resources::cluster_name;
 use rollout::target::{FORMAT, TargetState};
 use rollout::{Command, CommandId, ImageDigest, Name, Release, ReleaseId, Seconds, TargetId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -296,14 +295,7 @@ impl Store {
             targets.retain(|target| target.application != policy.application);
         }
         for (target, rules) in policy.targets() {
-            let alarms = rules.alarms.iter().map(|alarm| WatchedResource::Alarm(alarm.name.clone()));
-            let resources = &rules.resources;
-            let services = resources.platform.ecs_services().map(|service| {
-                let cluster = cluster_name(service.cluster).to_owned();
-                WatchedResource::EcsService(cluster, service.name.to_owned())
-            });
-            let edited = resources.rules().map(|arn| WatchedResource::Rule(arn.to_owned()));
-            for watch in alarms.chain(services).chain(edited) {
+            for watch in WatchedResource::of(rules) {
                 self.watches.entry(watch).or_default().insert(target.clone());
             }
         }

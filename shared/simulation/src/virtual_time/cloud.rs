@@ -4,8 +4,8 @@ use super::answers;
 use super::context::SimContext;
 use super::definitions::newest_template;
 use super::effects::perform;
+use super::platforms;
 use super::previous::PreviousState;
-use super::{ecs_pair, ecs_rolling};
 use crate::trace::{PassEvent, PrimaryDeployment, SeenState, SeenWorkload, TraceSubject, VersionChange, call_name};
 use crate::world::World;
 use crate::world::balancer::ActionKind;
@@ -46,7 +46,7 @@ impl Cloud for SimCloud {
             if shared.injector.faults.stale > 0.0 {
                 shared.previous.remember(&mut shared.world, resources, effect);
             }
-            let subject = shared.pass_events.as_ref().and_then(|_| TraceSubject::of(resources));
+            let subject = shared.pass_events.as_ref().and_then(|_| platforms::subject(resources));
             let before = primary(&mut shared.world, subject.as_ref(), effect);
             let outcome = perform(&mut shared.world, resources, effect);
             let after = primary(&mut shared.world, subject.as_ref(), effect);
@@ -80,7 +80,7 @@ impl SimCloud {
     /// Reports the observation to the watcher.
     fn record_observation(&self, observation: &ObservationPlan, seen: &Snapshot) {
         let mut shared = self.context.lock();
-        let subject = TraceSubject::of(&observation.resources);
+        let subject = platforms::subject(&observation.resources);
         let (Some(pass_events), Some(subject)) = (&mut shared.pass_events, subject) else { return };
         let state = match &subject {
             TraceSubject::Rule(_) => {
@@ -161,17 +161,10 @@ impl WorkloadReadings {
     }
 }
 
-fn workloads<R: WorldReader>(reads: &R, observation: &ObservationPlan) -> WorkloadReadings {
-    match &observation.resources.platform {
-        _ if !observation.workloads => WorkloadReadings::not_asked(),
-        Platform::EcsPair(pair) => ecs_pair::sides(reads, observation, pair),
-        Platform::EcsRolling(rolling) => ecs_rolling::workload(reads, observation, rolling),
-    }
-}
-
 /// Reads everything that `observation` names.
 pub(crate) fn read_snapshot<R: WorldReader>(reads: &R, observation: &ObservationPlan) -> Snapshot {
-    let WorkloadReadings { blue, green, workload } = workloads(reads, observation);
+    let WorkloadReadings { blue, green, workload } =
+        if observation.workloads { platforms::observe(reads, observation) } else { WorkloadReadings::not_asked() };
     let read_weights = |world: &mut World, arn: &str| weights(world, &observation.resources, arn);
     let rule = |arn: &str| {
         to_reading(reads.reading_or_stale("weights", |previous| previous.rule(arn), |world| read_weights(world, arn)))

@@ -2,12 +2,12 @@
 
 use super::answers::{describe_service, service};
 use super::cloud::actions;
-use super::{definitions, ecs_pair, ecs_rolling};
+use super::{definitions, platforms};
 use crate::world::balancer::{ActionKind, WeightedGroup};
 use crate::world::ecs::{RunTask, UpdateService};
 use crate::world::{ApiError, Invoked, World};
 use rollout::snapshot::Weights;
-use rollout::{EcsServiceName, Effect, HookReport, Outcome, Platform, Slot, TargetResources, Way};
+use rollout::{EcsServiceName, Effect, HookReport, Outcome, Slot, TargetResources, Way};
 use serde_json::{Value, json};
 
 /// Performs `effect`.
@@ -18,10 +18,7 @@ pub(crate) fn perform(world: &mut World, resources: &TargetResources, effect: &E
         | Effect::StartFirst { .. }
         | Effect::StopFirst { .. }
         | Effect::SetDesired { .. }
-        | Effect::SetAutoscaling { .. } => match &resources.platform {
-            Platform::EcsPair(pair) => ecs_pair::perform(world, pair, effect),
-            Platform::EcsRolling(rolling) => ecs_rolling::perform(world, rolling, effect),
-        },
+        | Effect::SetAutoscaling { .. } => platforms::perform(world, &resources.platform, effect),
         Effect::SetWeights { .. } | Effect::SetTestRules { .. } if resources.platform.way() == Way::InPlace => {
             unfit(effect)
         }

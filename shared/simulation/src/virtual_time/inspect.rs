@@ -3,6 +3,7 @@
 use super::answers::{capacity_providers, service};
 use super::cloud::{SimCloud, actions, health, resource_id, to_reading};
 use super::context::SimContext;
+use super::platforms;
 use crate::world::World;
 use crate::world::alarms::{self, WatchedMetric};
 use crate::world::balancer::{ActionKind, ListenerAction};
@@ -12,11 +13,11 @@ use engine::Inspector;
 use rollout::alarm::{AlarmDetails, AlarmKind, AlarmsByName, MAX_DEPTH, Metric, MetricAlarmDetails, children};
 use rollout::doctor::Inspection;
 use rollout::doctor::inspected::{
-    DEFAULT_NETWORK_MODE, FargateUsage, InspectedContainer, InspectedPair, InspectedPlatform, InspectedProvider,
-    InspectedRepository, InspectedRule, InspectedScaling, InspectedService, InspectedTargetGroup,
-    InspectedTaskDefinition, InspectedWorkload, InspectionResult, mapped_ports,
+    DEFAULT_NETWORK_MODE, FargateUsage, InspectedContainer, InspectedProvider, InspectedRepository, InspectedRule,
+    InspectedScaling, InspectedService, InspectedTargetGroup, InspectedTaskDefinition, InspectedWorkload,
+    InspectionResult, mapped_ports,
 };
-use rollout::{EcsPair, Platform, Reading, Slot, TargetResources};
+use rollout::{Reading, Slot, TargetResources};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Default concurrency of an account that has requested no increase (Lambda quotas).
@@ -28,7 +29,7 @@ impl Inspector for SimCloud {
         self.context.call("inspect", || (), |_| ()).await;
         let context = &self.context;
         InspectionResult {
-            platform: platform(context, &inspection.resources),
+            platform: platforms::inspect(context, &inspection.resources),
             template: match &inspection.template {
                 Some(family) => to_reading(context.reading("account", |_| None, |world| template(world, family))),
                 None => Reading::not_asked(),
@@ -47,32 +48,17 @@ impl Inspector for SimCloud {
     }
 }
 
-fn platform(context: &SimContext, resources: &TargetResources) -> InspectedPlatform {
-    match &resources.platform {
-        Platform::EcsPair(named) => InspectedPlatform::EcsPair(Box::new(pair(context, resources, named))),
-        Platform::EcsRolling(named) => {
-            let groups = named.target_groups.iter().map(String::as_str);
-            InspectedPlatform::EcsRolling(Box::new(workload(context, named.service(), groups)))
-        }
-    }
-}
-
-fn pair(context: &SimContext, resources: &TargetResources, named: &EcsPair) -> InspectedPair {
-    let side = |slot| workload(context, named.side(slot), resources.target_groups(slot));
+/// The rules and listeners of the policy, its test rules included, by ARN.
+pub(super) fn rules(context: &SimContext, resources: &TargetResources) -> BTreeMap<String, Reading<InspectedRule>> {
     let rule = |arn: &str| {
         let seen = context.reading("account", |_| None, |world| actions(world, arn).map(|actions| rule(&actions)));
         (arn.to_owned(), to_reading(seen))
     };
-    InspectedPair {
-        blue: side(Slot::Blue),
-        green: side(Slot::Green),
-        rules: resources.rules().chain(resources.test_rules()).map(rule).collect(),
-        others: to_reading(context.reading("account", |_| None, |world| others(world, resources))),
-    }
+    resources.rules().chain(resources.test_rules()).map(rule).collect()
 }
 
 /// A service with what belongs to it.
-fn workload<'a>(
+pub(super) fn workload<'a>(
     context: &SimContext,
     named: rollout::EcsServiceName<'_>,
     groups: impl Iterator<Item = &'a str>,
@@ -244,7 +230,10 @@ fn rule(actions: &[ListenerAction]) -> InspectedRule {
 }
 
 /// Rules and listeners of the target's balancers, outside the policy, that forward to its target groups.
-fn others(world: &mut World, resources: &TargetResources) -> Result<BTreeMap<String, InspectedRule>, String> {
+pub(super) fn others(
+    world: &mut World,
+    resources: &TargetResources,
+) -> Result<BTreeMap<String, InspectedRule>, String> {
     let groups: Vec<&str> = Slot::BOTH.into_iter().flat_map(|slot| resources.target_groups(slot)).collect();
     let known = world.describe_target_groups(None, &[], &[]).map_err(|error| error.to_string())?;
     let balancers: std::collections::BTreeSet<String> = known

@@ -9,7 +9,7 @@
 //! | `faults` | lost responses, throttling, outages, delays, crashes: at random or at a given call |
 //! | `cloud`, `effects` | [`engine::Cloud`] over the world: what is the same on every platform |
 //! | `definitions` | task definitions: copies of them, and templates |
-//! | `ecs_pair`, `ecs_rolling` | what is read and written of one platform each |
+//! | `platforms` | what is read and written of each platform, and the model that checks it |
 //! | `answers` | the world's answers, described to the core |
 //! | `previous` | the state before the last writes: stale readings |
 //! | `inspect` | [`engine::Inspector`] over the world |
@@ -25,13 +25,12 @@ mod answers;
 mod cloud;
 mod context;
 mod definitions;
-mod ecs_pair;
-mod ecs_rolling;
 mod effects;
 mod events;
 mod faults;
 mod inspect;
 mod notifications;
+mod platforms;
 mod ports;
 mod previous;
 mod recorder;

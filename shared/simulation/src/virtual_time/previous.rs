@@ -2,7 +2,7 @@
 
 use super::answers::service;
 use super::cloud::weights;
-use super::ecs_pair::limits;
+use super::platforms::limits;
 use crate::world::{World, ecs};
 use engine::OverdueTarget;
 use rollout::snapshot::{Autoscaling, RuleReading};

@@ -4,6 +4,7 @@ use super::cloud::SimCloud;
 use super::context::{DRIVER, Job, NOTIFIER, SimContext};
 use super::faults::Faults;
 use super::notifications::{SimChannels, deliver};
+use super::platforms;
 use super::ports::{SimClock, SimLedger, SimWakeQueue};
 use super::recorder::MemoryRecorder;
 use super::registry::SimRegistry;
@@ -130,9 +131,10 @@ impl Simulation {
         let mut store = self.ledger.store();
         let applied = store.policy(&self.pairs[0].0.application);
         let targets = applied.as_ref().map(|applied| applied.policy.targets()).into_iter().flatten();
-        let pairs: Vec<_> = targets.map(|(target, policy)| (target, policy.resources.clone())).collect();
-        let pairs = pairs.iter().map(|(target, resources)| (target, resources));
-        self.watch = Some(Watcher::attach(&mut shared.world, &mut store, pairs));
+        let world = &mut shared.world;
+        let models = targets.filter_map(|(target, policy)| platforms::model(world, &target, &policy.resources));
+        let models = models.collect();
+        self.watch = Some(Watcher::attach(world, &mut store, models));
         shared.pass_events = Some(Vec::new());
     }
 

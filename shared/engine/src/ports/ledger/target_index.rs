@@ -1,6 +1,8 @@
 //! Which targets and services an event or the sweep is about.
 
 use super::LedgerError;
+use rollout::policy::TargetPolicy;
+use rollout::resources::cluster_name;
 use rollout::{Name, TargetId, Timestamp};
 use std::future::Future;
 
@@ -24,6 +26,20 @@ pub enum WatchedResource {
     Repository(String),
     /// A listener rule, or a listener whose default action is meant, by ARN.
     Rule(String),
+}
+
+impl WatchedResource {
+    /// Everything that a target watches: a change of one of them wakes it.
+    pub fn of(target: &TargetPolicy) -> impl Iterator<Item = Self> {
+        let resources = &target.resources;
+        let alarms = target.alarms.iter().map(|alarm| Self::Alarm(alarm.name.clone()));
+        let rules = resources.rules().map(|arn| Self::Rule(arn.to_owned()));
+        let services = resources
+            .platform
+            .ecs_services()
+            .map(|service| Self::EcsService(cluster_name(service.cluster).to_owned(), service.name.to_owned()));
+        alarms.chain(rules).chain(services)
+    }
 }
 
 /// Finds targets and services by what they watch, and targets by when they are due.

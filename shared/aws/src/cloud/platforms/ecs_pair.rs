@@ -1,15 +1,22 @@
-//! Observes a pair of ECS services: both sides' services, target groups and scalable targets, in parallel.
+//! A pair of ECS services: both sides' services, target groups and scalable targets are read in parallel.
 
-use super::alarms::AlarmsRead;
-use super::ecs::DescribedServices;
-use super::observe::{Observed, alarms_allow_search, unknown};
-use super::{AwsCloud, service, service_key};
+use super::{Boxed, PlatformCloud};
+use crate::cloud::alarms::AlarmsRead;
+use crate::cloud::ecs::DescribedServices;
+use crate::cloud::observe::{Observed, alarms_allow_search, unknown};
+use crate::cloud::{AwsCloud, service, service_key};
 use crate::error::AwsFailure;
 use futures::join;
 use rollout::answers::ecs::{FailedStarts, ServiceReading};
 use rollout::observation::{FailedStartsQuery, ObservationPlan};
 use rollout::snapshot::{Autoscaling, Reading, SideReading, TargetHealth};
-use rollout::{EcsPair, Slot};
+use rollout::{EcsPair, EcsServiceName, Effect, Outcome, Slot, TargetResources};
+#[cfg(feature = "inspect")]
+use {
+    crate::cloud::inspect::reading,
+    rollout::doctor::inspected::{InspectedPair, InspectedPlatform},
+    std::collections::BTreeSet,
+};
 
 /// Blue and green, each with its state according to ECS, or the reason it is unknown.
 type EcsSides = [Result<EcsSide, String>; 2];
@@ -21,18 +28,50 @@ struct EcsSide {
     failed_starts: FailedStarts,
 }
 
+impl PlatformCloud for EcsPair {
+    fn ecs_service(&self) -> Option<EcsServiceName<'_>> {
+        Some(self.side(Slot::Blue))
+    }
+
+    fn forget(&self, cloud: &AwsCloud) {
+        for slot in Slot::BOTH {
+            cloud.read_cache.services.forget(&service_key(self.side(slot)));
+        }
+    }
+
+    fn observe<'a>(&'a self, cloud: &'a AwsCloud, observation: &'a ObservationPlan) -> Boxed<'a, Observed> {
+        Box::pin(cloud.observed_pair(observation, self))
+    }
+
+    fn perform<'a>(
+        &'a self,
+        cloud: &'a AwsCloud,
+        resources: &'a TargetResources,
+        effect: &'a Effect,
+    ) -> Boxed<'a, Outcome> {
+        Box::pin(cloud.perform_on_ecs(&resources.platform, effect))
+    }
+
+    #[cfg(feature = "inspect")]
+    fn inspect<'a>(&'a self, cloud: &'a AwsCloud, resources: &'a TargetResources) -> Boxed<'a, InspectedPlatform> {
+        Box::pin(async move { InspectedPlatform::EcsPair(Box::new(cloud.pair_seen(resources, self).await)) })
+    }
+}
+
 impl AwsCloud {
     /// Reads what `observation` names of both sides, and the alarms.
-    pub(super) async fn observed_pair(&self, observation: &ObservationPlan, pair: &EcsPair) -> Observed {
+    async fn observed_pair(&self, observation: &ObservationPlan, pair: &EcsPair) -> Observed {
         let resources = &observation.resources;
         let services = Slot::BOTH.map(|slot| pair.side(slot));
+        let scheduled: Vec<(Slot, EcsServiceName<'_>)> =
+            observation.scheduled_actions_of.iter().map(|slot| (*slot, pair.side(*slot))).collect();
         // Boxed: the combined futures would exceed the stack size of some threads.
         let ((sides, alarms), blue_health, green_health, autoscaling, schedules) = join!(
             Box::pin(self.ecs_sides_and_alarms(observation, pair)),
             Box::pin(self.worst_health(resources.target_groups(Slot::Blue).collect())),
             Box::pin(self.worst_health(resources.target_groups(Slot::Green).collect())),
             Box::pin(self.autoscaling(&services)),
-            Box::pin(self.schedules(pair, &observation.scheduled_actions_of)),
+            Box::pin(self.schedules(scheduled)),
         );
         let (blue_health, green_health) =
             (self.read_cache.note_throttling(blue_health), self.read_cache.note_throttling(green_health));
@@ -107,6 +146,26 @@ impl AwsCloud {
             self.image_and_failed_starts(pair.side(slot), &seen.version, observation.images, searched.as_ref()).await;
         let (image, failed_starts) = read?;
         Ok(EcsSide { seen, image, failed_starts })
+    }
+
+    #[cfg(feature = "inspect")]
+    async fn pair_seen(&self, resources: &TargetResources, pair: &EcsPair) -> InspectedPair {
+        let sides = Slot::BOTH.map(|slot| pair.side(slot));
+        let (services, blue, green, rules) = join!(
+            Box::pin(self.services_seen(&sides)),
+            Box::pin(self.groups_seen(resources.target_groups(Slot::Blue).collect())),
+            Box::pin(self.groups_seen(resources.target_groups(Slot::Green).collect())),
+            Box::pin(self.rules_seen(resources)),
+        );
+        let groups = blue.iter().chain(&green).filter_map(|group| group.known()?.as_ref());
+        let balancers: BTreeSet<&str> = groups.flat_map(|group| &group.balancers).map(String::as_str).collect();
+        let others = self.others_seen(resources, &balancers).await;
+        InspectedPair {
+            blue: services.workload(pair.side(Slot::Blue), blue),
+            green: services.workload(pair.side(Slot::Green), green),
+            rules,
+            others: reading(others),
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! Checks the two sides of a pair of ECS services: the service, task definition, target groups and autoscaling of each,
 //! and whether they agree.
 
-use super::account::FargateStart;
 use super::ecs_service::{self, NamedService};
-use super::inspected::{InspectedPair, InspectedService, InspectedTargetGroup, InspectedWorkload};
-use super::target_groups::{self, TimeLimit};
-use super::{Findings, service_label, short_name, target_group_label};
+use super::{InspectedPlatform, PlatformDoctor, report_other_platform};
+use crate::doctor::account::FargateStart;
+use crate::doctor::inspected::{InspectedPair, InspectedService, InspectedTargetGroup, InspectedWorkload};
+use crate::doctor::target_groups::{self, TimeLimit};
+use crate::doctor::terraform::IgnoredAttributes;
+use crate::doctor::{Findings, rules, service_label, short_name, target_group_label};
 use crate::names::Slot;
 use crate::platform::EcsPair;
 use crate::policy::TargetPolicy;
@@ -14,7 +16,40 @@ use crate::snapshot::Reading;
 use crate::time::Seconds;
 use std::collections::BTreeSet;
 
-pub(super) fn judge(policy: &TargetPolicy, named: &EcsPair, seen: &InspectedPair, findings: &mut Findings) {
+impl PlatformDoctor for EcsPair {
+    fn judge(&self, policy: &TargetPolicy, seen: &InspectedPlatform, findings: &mut Findings) -> Option<FargateStart> {
+        let InspectedPlatform::EcsPair(seen) = seen else {
+            report_other_platform(findings);
+            return None;
+        };
+        judge(policy, self, seen, findings);
+        rules::judge(policy, seen, findings);
+        fargate_start(policy, seen)
+    }
+
+    fn ignored_attributes(&self, seen: &InspectedPlatform) -> Vec<IgnoredAttributes> {
+        let services = Slot::BOTH.map(|slot| self.side(slot));
+        let mut all: Vec<IgnoredAttributes> = services
+            .map(|it| {
+                IgnoredAttributes::new(
+                    "aws_ecs_service",
+                    ecs_service::full_name(it),
+                    &["task_definition", "desired_count"],
+                )
+            })
+            .into();
+        for (slot, workload) in seen.workloads() {
+            if let (Some(slot), Reading::Known(Some(_))) = (slot, &workload.scaling) {
+                let name = format!("service/{}", ecs_service::full_name(self.side(slot)));
+                let attributes = ["min_capacity", "max_capacity", "suspended_state"];
+                all.push(IgnoredAttributes::new("aws_appautoscaling_target", name, &attributes));
+            }
+        }
+        all
+    }
+}
+
+fn judge(policy: &TargetPolicy, named: &EcsPair, seen: &InspectedPair, findings: &mut Findings) {
     let no_cluster = Slot::BOTH.into_iter().any(|slot| ecs_service::is_without_cluster(seen.side(slot)));
     if no_cluster {
         ecs_service::report_missing_cluster(&named.cluster, findings);
@@ -216,7 +251,7 @@ fn check_autoscaling(policy: &TargetPolicy, seen: &InspectedPair, findings: &mut
 
 /// The tasks that a deployment starts on Fargate beside those that run: as many as the larger side has, less those that
 /// the smaller one runs already. None: not both sides are on Fargate, or one could not be read.
-pub(super) fn fargate_start(policy: &TargetPolicy, seen: &InspectedPair) -> Option<FargateStart> {
+fn fargate_start(policy: &TargetPolicy, seen: &InspectedPair) -> Option<FargateStart> {
     let sides = Slot::BOTH.map(|slot| match &seen.side(slot).service {
         Reading::Known(Some(service)) if service.on_fargate => Some((slot, service)),
         _ => None,

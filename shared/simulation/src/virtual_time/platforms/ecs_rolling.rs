@@ -1,28 +1,55 @@
 //! An ECS service whose tasks ECS replaces by those of the next version: what is read of it, and what is written.
 
-use super::answers::{self, NewestDeployment};
-use super::cloud::{
+use super::PlatformWorld;
+use crate::invariants::{InPlaceModel, TargetModel};
+use crate::trace::{TraceSubject, service_key};
+use crate::virtual_time::answers::{self, NewestDeployment};
+use crate::virtual_time::cloud::{
     WorkloadReadings, WorldReader, ecs_service, failed_starts, image, to_reading, visit_tasks, worst_health,
 };
-use super::effects::{unfit, update_service};
+use crate::virtual_time::context::SimContext;
+use crate::virtual_time::effects::{unfit, update_service};
+use crate::virtual_time::inspect::workload;
 use crate::world::World;
 use rollout::answers::ecs::{self, FailedStarts};
+use rollout::doctor::inspected::InspectedPlatform;
 use rollout::observation::ObservationPlan;
 use rollout::snapshot::{TasksReading, WorkloadReading};
-use rollout::{EcsRolling, EcsServiceName, Effect, Outcome};
+use rollout::{EcsRolling, EcsServiceName, Effect, Outcome, TargetId, TargetResources};
 use std::collections::BTreeSet;
 
 /// Maximum number of tasks in one `GetTaskProtection` call.
 const MAX_TASKS_PER_CALL: usize = 100;
 
-/// Reads the service.
-pub(super) fn workload<R: WorldReader>(
-    reads: &R,
-    observation: &ObservationPlan,
-    rolling: &EcsRolling,
-) -> WorkloadReadings {
-    let workload = to_reading(read(reads, observation, rolling));
-    WorkloadReadings { workload, ..WorkloadReadings::not_asked() }
+impl PlatformWorld for EcsRolling {
+    fn observe<R: WorldReader>(&self, reads: &R, observation: &ObservationPlan) -> WorkloadReadings {
+        let workload = to_reading(read(reads, observation, self));
+        WorkloadReadings { workload, ..WorkloadReadings::not_asked() }
+    }
+
+    fn perform(&self, world: &mut World, effect: &Effect) -> Outcome {
+        match effect {
+            Effect::ReplaceVersion { version } => update_service(world, self.service(), Some(version.as_str()), None),
+            Effect::StartFirst { slot: None, version, count } => {
+                update_service(world, self.service(), Some(version.as_str()), Some(*count))
+            }
+            Effect::StopFirst { slot: None } => update_service(world, self.service(), None, Some(0)),
+            _ => unfit(effect),
+        }
+    }
+
+    fn inspect(&self, context: &SimContext, _: &TargetResources) -> InspectedPlatform {
+        let groups = self.target_groups.iter().map(String::as_str);
+        InspectedPlatform::EcsRolling(Box::new(workload(context, self.service(), groups)))
+    }
+
+    fn subject(&self, _: &TargetResources) -> Option<TraceSubject> {
+        Some(TraceSubject::Service(service_key(self.service())))
+    }
+
+    fn model(&self, world: &mut World, target: &TargetId, _: &TargetResources) -> Option<Box<dyn TargetModel>> {
+        Some(Box::new(InPlaceModel::of(world, target, self.service(), &self.target_groups)?))
+    }
 }
 
 fn read<R: WorldReader>(
@@ -82,16 +109,4 @@ fn protected(world: &mut World, service: EcsServiceName<'_>, tasks: &[String]) -
         protected.extend(found.into_iter().filter(|task| task.protection_enabled).map(|task| task.task_arn));
     }
     Ok(protected)
-}
-
-/// Performs an effect on the service.
-pub(super) fn perform(world: &mut World, rolling: &EcsRolling, effect: &Effect) -> Outcome {
-    match effect {
-        Effect::ReplaceVersion { version } => update_service(world, rolling.service(), Some(version.as_str()), None),
-        Effect::StartFirst { slot: None, version, count } => {
-            update_service(world, rolling.service(), Some(version.as_str()), Some(*count))
-        }
-        Effect::StopFirst { slot: None } => update_service(world, rolling.service(), None, Some(0)),
-        _ => unfit(effect),
-    }
 }

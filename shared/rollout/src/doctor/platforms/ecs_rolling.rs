@@ -1,12 +1,13 @@
 //! Checks the ECS service of a target whose versions replace one another in place: whether ECS can replace its tasks,
 //! what the health of a new task proves, and who rolls back.
 
-use super::account::FargateStart;
-use super::alarms;
 use super::ecs_service::{self, NamedService};
-use super::inspected::{InspectedService, InspectedTargetGroup, InspectedTaskDefinition, InspectedWorkload};
-use super::target_groups::{self, TimeLimit};
-use super::{Findings, Severity, target_group_label};
+use super::{InspectedPlatform, PlatformDoctor, report_other_platform};
+use crate::doctor::account::FargateStart;
+use crate::doctor::inspected::{InspectedService, InspectedTargetGroup, InspectedTaskDefinition, InspectedWorkload};
+use crate::doctor::target_groups::{self, TimeLimit};
+use crate::doctor::terraform::IgnoredAttributes;
+use crate::doctor::{Findings, Severity, alarms, target_group_label};
 use crate::platform::EcsRolling;
 use crate::policy::TargetPolicy;
 use crate::time::Seconds;
@@ -14,7 +15,23 @@ use crate::time::Seconds;
 /// A bake of this length shows most faults of a release whose tasks count as healthy for no reason.
 const LONG_BAKE: Seconds = Seconds(5 * 60);
 
-pub(super) fn judge(policy: &TargetPolicy, named: &EcsRolling, seen: &InspectedWorkload, findings: &mut Findings) {
+impl PlatformDoctor for EcsRolling {
+    fn judge(&self, policy: &TargetPolicy, seen: &InspectedPlatform, findings: &mut Findings) -> Option<FargateStart> {
+        let InspectedPlatform::EcsRolling(seen) = seen else {
+            report_other_platform(findings);
+            return None;
+        };
+        judge(policy, self, seen, findings);
+        fargate_start(self, seen)
+    }
+
+    fn ignored_attributes(&self, _: &InspectedPlatform) -> Vec<IgnoredAttributes> {
+        // Neither the desired count nor its limits are ever changed.
+        vec![IgnoredAttributes::new("aws_ecs_service", ecs_service::full_name(self.service()), &["task_definition"])]
+    }
+}
+
+fn judge(policy: &TargetPolicy, named: &EcsRolling, seen: &InspectedWorkload, findings: &mut Findings) {
     if ecs_service::is_without_cluster(seen) {
         ecs_service::report_missing_cluster(&named.cluster, findings);
     } else {
@@ -209,7 +226,7 @@ fn check_target_group(policy: &TargetPolicy, subject: &str, group: &InspectedTar
 
 /// The task that ECS starts on Fargate beside those that run. None: it is not on Fargate, an old task stops first, or
 /// something could not be read.
-pub(super) fn fargate_start(named: &EcsRolling, seen: &InspectedWorkload) -> Option<FargateStart> {
+fn fargate_start(named: &EcsRolling, seen: &InspectedWorkload) -> Option<FargateStart> {
     let service = seen.service.known()?.as_ref().filter(|service| service.on_fargate)?;
     let limits = TaskLimits::of(service);
     if limits.may_stop_first() || !limits.may_start_first() {

@@ -1,20 +1,66 @@
 //! A pair of ECS services: what is read of both sides, and what is written to one.
 
-use super::answers;
-use super::cloud::{
+use super::PlatformWorld;
+use crate::invariants::{PairModel, TargetModel};
+use crate::trace::TraceSubject;
+use crate::virtual_time::answers;
+use crate::virtual_time::cloud::{
     WorkloadReadings, WorldReader, ecs_service, failed_starts, image, resource_id, to_reading, worst_health,
 };
-use super::effects::{done, outcome, unfit, update_service};
-use super::previous::PreviousState;
+use crate::virtual_time::context::SimContext;
+use crate::virtual_time::effects::{done, outcome, unfit, update_service};
+use crate::virtual_time::inspect::{others, rules, workload};
+use crate::virtual_time::previous::PreviousState;
 use crate::world::World;
 use crate::world::scaling::{DescribeScalableTargets, RegisterScalableTarget, SuspendedState};
 use rollout::answers::ecs::FailedStarts;
+use rollout::doctor::inspected::{InspectedPair, InspectedPlatform};
 use rollout::observation::{FailedStartsQuery, ObservationPlan};
 use rollout::snapshot::{Autoscaling, Reading, SideReading};
-use rollout::{EcsPair, EcsServiceName, Effect, Outcome, Slot};
+use rollout::{EcsPair, EcsServiceName, Effect, Outcome, Slot, TargetId, TargetResources};
+
+impl PlatformWorld for EcsPair {
+    fn observe<R: WorldReader>(&self, reads: &R, observation: &ObservationPlan) -> WorkloadReadings {
+        sides(reads, observation, self)
+    }
+
+    fn perform(&self, world: &mut World, effect: &Effect) -> Outcome {
+        match effect {
+            Effect::SetVersion { slot, version, desired } => {
+                update_service(world, self.side(*slot), Some(version.as_str()), Some(*desired))
+            }
+            Effect::SetDesired { slot, desired } => update_service(world, self.side(*slot), None, Some(*desired)),
+            Effect::StartFirst { slot: Some(slot), version, count } => {
+                update_service(world, self.side(*slot), Some(version.as_str()), Some(*count))
+            }
+            Effect::StopFirst { slot: Some(slot) } => update_service(world, self.side(*slot), None, Some(0)),
+            Effect::SetAutoscaling { slot, limits } => set_autoscaling(world, self.side(*slot), *limits),
+            _ => unfit(effect),
+        }
+    }
+
+    fn inspect(&self, context: &SimContext, resources: &TargetResources) -> InspectedPlatform {
+        let side = |slot| workload(context, self.side(slot), resources.target_groups(slot));
+        InspectedPlatform::EcsPair(Box::new(InspectedPair {
+            blue: side(Slot::Blue),
+            green: side(Slot::Green),
+            rules: rules(context, resources),
+            others: to_reading(context.reading("account", |_| None, |world| others(world, resources))),
+        }))
+    }
+
+    fn subject(&self, resources: &TargetResources) -> Option<TraceSubject> {
+        resources.rules().next().map(|rule| TraceSubject::Rule(rule.to_owned()))
+    }
+
+    fn model(&self, world: &mut World, target: &TargetId, resources: &TargetResources) -> Option<Box<dyn TargetModel>> {
+        let services = Slot::BOTH.map(|slot| self.side(slot));
+        Some(Box::new(PairModel::of(world, target, resources, services)))
+    }
+}
 
 /// Reads both sides.
-pub(super) fn sides<R: WorldReader>(reads: &R, observation: &ObservationPlan, pair: &EcsPair) -> WorkloadReadings {
+fn sides<R: WorldReader>(reads: &R, observation: &ObservationPlan, pair: &EcsPair) -> WorkloadReadings {
     let read = |slot, as_comparison| to_reading(side(reads, observation, pair.side(slot), slot, as_comparison));
     // Failed tasks of the stable side serve as a comparison: they are read only if the candidate has some.
     let has_failures = |seen: &Reading<SideReading>| seen.known().is_some_and(|candidate| candidate.failed() > 0);
@@ -61,24 +107,11 @@ fn side<R: WorldReader>(
     Ok(seen.into_side_reading(image, failed_starts, targets, autoscaling))
 }
 
-/// Performs an effect on one side.
-pub(super) fn perform(world: &mut World, pair: &EcsPair, effect: &Effect) -> Outcome {
-    match effect {
-        Effect::SetVersion { slot, version, desired } => {
-            update_service(world, pair.side(*slot), Some(version.as_str()), Some(*desired))
-        }
-        Effect::SetDesired { slot, desired } => update_service(world, pair.side(*slot), None, Some(*desired)),
-        Effect::StartFirst { slot: Some(slot), version, count } => {
-            update_service(world, pair.side(*slot), Some(version.as_str()), Some(*count))
-        }
-        Effect::StopFirst { slot: Some(slot) } => update_service(world, pair.side(*slot), None, Some(0)),
-        Effect::SetAutoscaling { slot, limits } => set_autoscaling(world, pair.side(*slot), *limits),
-        _ => unfit(effect),
-    }
-}
-
 /// The limits of a service's scalable target; none: it is none.
-pub(super) fn limits(world: &mut World, service: EcsServiceName<'_>) -> Result<Option<Autoscaling>, String> {
+pub(in crate::virtual_time) fn limits(
+    world: &mut World,
+    service: EcsServiceName<'_>,
+) -> Result<Option<Autoscaling>, String> {
     let request = scalable_target(resource_id(service.cluster, service.name));
     let found = world.describe_scalable_targets(request).map_err(|error| error.to_string())?;
     Ok(found.first().map(|target| Autoscaling {

@@ -1,18 +1,21 @@
-//! Observes one ECS service whose versions replace one another in place: the service, its target groups, its tasks and
-//! its newest service deployment, in parallel.
+//! One ECS service whose versions replace one another in place: the service, its target groups, its tasks and its
+//! newest service deployment are read in parallel.
 
-use super::alarms::AlarmsRead;
-use super::observe::{Observed, alarms_allow_search, unknown};
-use super::{AwsCloud, instant, service, service_key, tasks};
+use super::{Boxed, PlatformCloud};
 use crate::clock::SystemClock;
+use crate::cloud::alarms::AlarmsRead;
+use crate::cloud::observe::{Observed, alarms_allow_search, unknown};
+use crate::cloud::{AwsCloud, instant, service, service_key, tasks};
 use crate::error::AwsFailure;
 use aws_sdk_ecs::types::{Service, ServiceDeployment, ServiceDeploymentBrief, ServiceRevision, Task};
 use engine::Clock;
 use futures::{join, try_join};
 use rollout::answers::ecs::FailedStarts;
+#[cfg(feature = "inspect")]
+use rollout::doctor::inspected::{InspectedPlatform, InspectedWorkload};
 use rollout::observation::{FailedStartsQuery, ObservationPlan};
 use rollout::snapshot::{Reading, TargetHealth, TasksReading, WorkloadReading};
-use rollout::{EcsRolling, EcsServiceName};
+use rollout::{EcsRolling, EcsServiceName, Effect, Outcome, TargetResources};
 
 /// Service deployments per page that `ListServiceDeployments` returns at most (API reference, `maxResults`).
 const MAX_DEPLOYMENTS_PER_PAGE: i32 = 100;
@@ -32,9 +35,37 @@ struct NewestDeployment {
     revision: Option<ServiceRevision>,
 }
 
+impl PlatformCloud for EcsRolling {
+    fn ecs_service(&self) -> Option<EcsServiceName<'_>> {
+        Some(self.service())
+    }
+
+    fn forget(&self, cloud: &AwsCloud) {
+        cloud.read_cache.services.forget(&service_key(self.service()));
+    }
+
+    fn observe<'a>(&'a self, cloud: &'a AwsCloud, observation: &'a ObservationPlan) -> Boxed<'a, Observed> {
+        Box::pin(cloud.observed_rolling(observation, self))
+    }
+
+    fn perform<'a>(
+        &'a self,
+        cloud: &'a AwsCloud,
+        resources: &'a TargetResources,
+        effect: &'a Effect,
+    ) -> Boxed<'a, Outcome> {
+        Box::pin(cloud.perform_on_ecs(&resources.platform, effect))
+    }
+
+    #[cfg(feature = "inspect")]
+    fn inspect<'a>(&'a self, cloud: &'a AwsCloud, _resources: &'a TargetResources) -> Boxed<'a, InspectedPlatform> {
+        Box::pin(async move { InspectedPlatform::EcsRolling(Box::new(cloud.rolling_seen(self).await)) })
+    }
+}
+
 impl AwsCloud {
     /// Reads what `observation` names of the service, and the alarms.
-    pub(super) async fn observed_rolling(&self, observation: &ObservationPlan, rolling: &EcsRolling) -> Observed {
+    async fn observed_rolling(&self, observation: &ObservationPlan, rolling: &EcsRolling) -> Observed {
         let service = rolling.service();
         // Boxed: the combined futures would exceed the stack size of some threads.
         let ((ecs, alarms), targets, newest, tasks) = join!(
@@ -144,6 +175,16 @@ impl AwsCloud {
         let others = tasks::of_other_versions(running, version);
         let protected = self.protected_tasks(service.cluster, &others).await?;
         Ok(tasks::tasks_reading(running, version, &protected, SystemClock.now()))
+    }
+
+    #[cfg(feature = "inspect")]
+    async fn rolling_seen(&self, rolling: &EcsRolling) -> InspectedWorkload {
+        let named = [rolling.service()];
+        let (services, groups) = join!(
+            Box::pin(self.services_seen(&named)),
+            Box::pin(self.groups_seen(rolling.target_groups.iter().map(String::as_str).collect())),
+        );
+        services.workload(rolling.service(), groups)
     }
 }
 

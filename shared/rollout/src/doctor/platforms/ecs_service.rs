@@ -1,8 +1,8 @@
 //! Checks an ECS service on whatever platform: that it exists, that Switchback can drive it, that its tasks register in
 //! the policy's target groups, and that its task definition has the container.
 
-use super::inspected::{InspectedService, InspectedTaskDefinition, InspectedWorkload};
-use super::{Findings, short_name};
+use crate::doctor::inspected::{InspectedService, InspectedTaskDefinition, InspectedWorkload};
+use crate::doctor::{Findings, short_name};
 use crate::platform::EcsServiceName;
 use crate::snapshot::Reading;
 
@@ -150,4 +150,9 @@ pub(super) fn check_percentages(subject: &str, service: &InspectedService, findi
         let problem = format!("minimumHealthyPercent {min} and maximumPercent {max} let ECS replace no task at all");
         findings.broken("service_cannot_update", subject, problem, "raise maximumPercent, to 200 say");
     }
+}
+
+/// `CLUSTER/SERVICE`
+pub(super) fn full_name(service: EcsServiceName<'_>) -> String {
+    format!("{}/{}", short_name(service.cluster), short_name(service.name))
 }
