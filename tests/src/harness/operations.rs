@@ -91,6 +91,15 @@ impl<'a> OperationsClient<'a> {
         self.ask("POST", &format!("/v1/targets/{}/deploy", self.target), Some(&wanted))
     }
 
+    /// Asks for a deployment of the stable release with the newest template.
+    ///
+    /// # Errors
+    /// [`HarnessError`] with the refusal.
+    pub fn deploy_configuration(&self, reason: &str) -> Result<CommandResponse, HarnessError> {
+        let wanted = json!({"configuration": true, "reason": reason});
+        self.ask("POST", &format!("/v1/targets/{}/deploy", self.target), Some(&wanted))
+    }
+
     /// Asks for an end of the running deployment.
     ///
     /// # Errors

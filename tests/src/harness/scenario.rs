@@ -66,6 +66,8 @@ pub struct ScenarioOptions {
     pub drift: &'static str,
     /// A pair is behind an internal load balancer, too.
     pub internal_balancer: bool,
+    /// `template` names the family of the task definition that serves before the first deployment.
+    pub template: bool,
 }
 
 impl Default for ScenarioOptions {
@@ -82,6 +84,7 @@ impl Default for ScenarioOptions {
             listener: false,
             drift: "tell",
             internal_balancer: false,
+            template: false,
         }
     }
 }
@@ -216,7 +219,13 @@ notifications: {notifications}
         };
         let on_errors = self.names.alarms().into_iter().map(|alarm| format!("{{name: {alarm}, missing: healthy}}"));
         let alarms = on_errors.chain([self.manual_alarm()]).collect::<Vec<_>>().join(", ");
-        format!("{{{resources}, strategy: {strategy}, alarms: [{alarms}], hooks: {hooks}, deadlines: {deadlines}}}")
+        let template = match options.template {
+            true => format!(", template: {{family: {}}}", self.names.family()),
+            false => String::new(),
+        };
+        format!(
+            "{{{resources}{template}, strategy: {strategy}, alarms: [{alarms}], hooks: {hooks}, deadlines: {deadlines}}}"
+        )
     }
 
     /// The deployed product.

@@ -12,6 +12,7 @@ mod people;
 mod pushes;
 mod releases;
 mod rollbacks;
+mod templates;
 
 use rollout::Slot;
 use rollout::snapshot::Weights;
@@ -28,8 +29,16 @@ const ALL_GREEN: Weights = Weights { blue: 0, green: 100 };
 const LONG_HOLD: &str = "{steps: [{traffic: 50%, hold: 60s}, {traffic: 100%}], bake: 2s, keep_warm: 0, drain: 1s}";
 
 fn main() {
-    let tests =
-        [releases::TESTS, pushes::TESTS, edits::TESTS, rollbacks::TESTS, hooks::TESTS, people::TESTS, in_place::TESTS];
+    let tests = [
+        releases::TESTS,
+        pushes::TESTS,
+        edits::TESTS,
+        rollbacks::TESTS,
+        hooks::TESTS,
+        people::TESTS,
+        in_place::TESTS,
+        templates::TESTS,
+    ];
     run(Suite::Rollouts, &tests.concat())
 }
 

@@ -139,6 +139,17 @@ impl Scenario {
         set.unwrap_or_else(|error| panic!("{error}"));
     }
 
+    /// The owners' tooling registers a newer revision of the family that the policy names, with this change to its document;
+    /// answers its ARN.
+    ///
+    /// # Panics
+    /// Where ECS refuses.
+    #[must_use]
+    pub fn register_template(&self, change: impl FnOnce(&mut Value)) -> String {
+        let registered = self.names.register_template(&mut self.stack.front().world(), change);
+        registered.unwrap_or_else(|error| panic!("the template is refused: {error}"))
+    }
+
     /// From now on CloudWatch does not evaluate the alarm that a person sets, for this reason; none: it does again. The alarm
     /// keeps its state.
     ///

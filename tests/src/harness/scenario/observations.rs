@@ -6,6 +6,7 @@ use crate::harness::eventually;
 use rollout::deployment::DeploymentRecord;
 use rollout::snapshot::Weights;
 use rollout::{Fact, JournalEntry, Slot};
+use serde_json::Value;
 use simulation::world::World;
 use simulation::world::alarms::AlarmState;
 use simulation::world::balancer::HealthState;
@@ -67,15 +68,25 @@ impl Scenario {
     /// Where the target is one service.
     #[must_use]
     pub fn image_of(&self, slot: Slot) -> String {
+        let definition = self.definition_of(slot);
+        let containers = definition["containerDefinitions"].as_array().into_iter().flatten();
+        let image = containers.filter(|container| container["name"] == "app").find_map(|app| app["image"].as_str());
+        image.unwrap_or_default().to_owned()
+    }
+
+    /// The document of the task definition that the service of a pair's side is to run; null where there is none.
+    ///
+    /// # Panics
+    /// Where the target is one service.
+    #[must_use]
+    pub fn definition_of(&self, slot: Slot) -> Value {
         let service = self.ecs_service(slot);
         let mut world = self.stack.front().world();
         world.as_third_party(|world| {
             let described = world.describe_services(self.names.cluster(), std::slice::from_ref(service));
             let definition = described.ok().and_then(|(services, _)| Some(services.first()?.task_definition.clone()));
-            definition
-                .and_then(|arn| world.describe_task_definition(&arn).ok())
-                .and_then(|definition| definition.image("app").map(str::to_owned))
-                .unwrap_or_default()
+            let definition = definition.and_then(|arn| world.describe_task_definition(&arn).ok());
+            definition.map(|definition| definition.document).unwrap_or_default()
         })
     }
 

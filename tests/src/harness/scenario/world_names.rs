@@ -1,8 +1,9 @@
 //! What the resources of a scene are called in the world, whatever runs its target.
 
 use rollout::Slot;
+use serde_json::Value;
 use simulation::world::scene::RollingBalancing;
-use simulation::world::{PairNames, RollingNames};
+use simulation::world::{ApiResult, PairNames, RollingNames, World};
 
 /// Names and ARNs of a scene's resources.
 #[derive(Debug, Clone)]
@@ -56,6 +57,28 @@ impl WorldNames {
         match self {
             Self::Pair(names) => &names.repository_uri,
             Self::InPlace(names) => &names.repository_uri,
+        }
+    }
+
+    /// Family of the task definition that serves before the first deployment.
+    #[must_use]
+    pub fn family(&self) -> &str {
+        let definition = match self {
+            Self::Pair(names) => &names.task_definition,
+            Self::InPlace(names) => &names.task_definition,
+        };
+        let name = definition.rsplit('/').next().unwrap_or(definition);
+        name.split(':').next().unwrap_or(name)
+    }
+
+    /// Registers a revision of that family as the owners' tooling does, with this change to its document; returns its ARN.
+    ///
+    /// # Errors
+    /// The world's refusal of a call.
+    pub fn register_template(&self, world: &mut World, change: impl FnOnce(&mut Value)) -> ApiResult<String> {
+        match self {
+            Self::Pair(names) => names.register_template(world, self.family(), change),
+            Self::InPlace(names) => names.register_template(world, self.family(), change),
         }
     }
 
