@@ -125,7 +125,9 @@ impl From<Problems> for Refusal {
 impl From<LedgerError> for Refusal {
     fn from(error: LedgerError) -> Self {
         let (status, code, what_to_do) = match &error {
-            LedgerError::Conflict { .. } => (409, "conflict", "look at what they did, then ask again"),
+            LedgerError::Conflict { .. } | LedgerError::Locked { .. } => {
+                (409, "conflict", "look at what they did, then ask again")
+            }
             LedgerError::Unavailable { .. } => {
                 (503, "ledger_unavailable", "ask again with the same `request` key: twice is once")
             }

@@ -7,8 +7,8 @@ mod observe;
 mod wakes;
 
 use crate::ports::{
-    Brakes, Clock, Cloud, Commands, Commit, LeaseId, LeaseOutcome, LeaseRequest, Leases, LedgerError, Policies, Retry,
-    RetryCounts, RetryRegistration, Targets, Wake, WakeQueue,
+    Brakes, Clock, Cloud, Commands, Commit, LeaseId, LeaseOutcome, LeaseRequest, Leases, LedgerError, LockChange,
+    Policies, Retry, RetryCounts, RetryRegistration, Targets, Wake, WakeQueue,
 };
 use crate::recorder::{NullRecorder, Recorder, RecordingLevel};
 use crate::{gate_context, log_context, measure, outbox};
@@ -52,6 +52,8 @@ const MAX_WAKE_DELAY: Seconds = Seconds(900);
 const OVERDUE_GRACE: Seconds = Seconds(60);
 /// How soon the next pass runs if publishing the outbox failed.
 const OUTBOX_RETRY_DELAY: Seconds = Seconds(5);
+/// How soon the next pass runs if another target took the lock of the environment first.
+const LOCK_RETRY_DELAY: Seconds = Seconds(2);
 /// Delay of the next look after effects that are not visible yet, such as starting tasks, while other targets queue for API calls.
 const SETTLE_DELAY: Seconds = Seconds(20);
 /// Maximum rounds of observe, decide, perform in one pass, in case every observation differs from the one before.
@@ -207,8 +209,15 @@ impl<L: DriverLedger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L,
             return self.ledger.release(self.target, &self.lease).await;
         }
         for _ in 0..MAX_ROUNDS {
-            if self.round(wake).await?.is_break() {
-                return Ok(());
+            match self.round(wake).await {
+                Ok(flow) if flow.is_break() => return Ok(()),
+                Ok(_) => {}
+                Err(LedgerError::Locked { environment }) => {
+                    // Taken since this pass read that it was free. Nothing is written: the gate says who has it next time.
+                    tracing::info!(target_id = %self.target, environment, "another service took the lock first");
+                    return self.release_lease_and_reschedule(LOCK_RETRY_DELAY).await;
+                }
+                Err(error) => return Err(error),
             }
         }
         self.release_lease_and_reschedule(Seconds(2)).await
@@ -435,7 +444,7 @@ impl<L: DriverLedger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L,
 
     /// Commits the decision. Effects are performed on the state that this leaves.
     async fn commit(&mut self, decision: Decision, release_lease: bool) -> Result<(), LedgerError> {
-        let mut journal = std::mem::take(&mut self.pending_journal);
+        let mut journal = self.pending_journal.clone();
         journal.extend(decision.journal);
         let now = self.clock.now();
         let overdue_at = match decision.next {
@@ -451,8 +460,10 @@ impl<L: DriverLedger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L,
             consumed: &decision.consumed,
             overdue_at,
             release_lease,
+            lock: LockChange::between(&self.state, &decision.state),
         };
         self.revision = self.ledger.commit(self.target, &self.lease, self.revision, &commit).await?;
+        self.pending_journal.clear();
         let before = std::mem::replace(&mut self.state, decision.state);
         self.log_journal(&before, &decision.history, &journal);
         log_context::set_running_deployment(&self.state);
@@ -563,6 +574,7 @@ impl<L: DriverLedger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L,
             consumed: &[],
             overdue_at: Some(OVERDUE_GRACE.after(at)),
             release_lease: true,
+            lock: None,
         };
         self.revision = self.ledger.commit(self.target, &self.lease, self.revision, &commit).await?;
         self.log_journal(&self.state, &[], &journal);

@@ -3,9 +3,9 @@
 use crate::ports::{Brakes, Cloud, LedgerError, Targets};
 use futures::future::{join, join_all};
 use rollout::policy::{AppliedTarget, TargetPolicy};
-use rollout::promotion::{GateContext, ImageState, RelatedTarget, related_targets};
+use rollout::promotion::{GateContext, ImageState, RelatedTarget, neighbours, related_targets};
 use rollout::template::TemplateReading;
-use rollout::{Brake, DeployOptions, ImageDigest, Instruction, Reading, TargetId, TargetState};
+use rollout::{Brake, DeployOptions, ImageDigest, Instruction, Reading, Stage, TargetId, TargetState};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The active brakes. A failed read counts neither as "no brakes" nor as an error: a rollback does not wait for it.
@@ -23,7 +23,9 @@ pub async fn load<L: Brakes + Targets>(
     applied: &AppliedTarget,
     options: &DeployOptions,
 ) -> GateContext {
-    read(ledger, related_targets(target, applied, options)).await
+    let mut wanted = related_targets(target, applied, options);
+    wanted.extend(neighbours(target, applied));
+    read(ledger, wanted).await
 }
 
 /// Everything that the gates need for a target's running and queued deployments and its commands.
@@ -43,7 +45,16 @@ pub(crate) async fn load_for_target<L: Brakes + Targets>(
     let stable = state.stable.as_ref().and_then(|stable| stable.train.clone());
     let usual = DeployOptions { train: stable, ..DeployOptions::default() };
     let all = asked.chain(here).chain(waiting).chain([&usual]);
-    let wanted: BTreeSet<TargetId> = all.flat_map(|options| related_targets(&state.target, applied, options)).collect();
+    let mut wanted: BTreeSet<TargetId> =
+        all.flat_map(|options| related_targets(&state.target, applied, options)).collect();
+    // Only what may start next asks what else is being deployed.
+    let may_start = match &state.running {
+        Some(running) => running.stage() == Stage::Gated,
+        None => !state.queued.is_empty() || !commands.is_empty(),
+    };
+    if may_start {
+        wanted.extend(neighbours(&state.target, applied));
+    }
     read(ledger, wanted).await
 }
 

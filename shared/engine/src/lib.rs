@@ -31,8 +31,8 @@ pub use notify::{
 pub use ports::{
     Administration, AppliedPolicy, ApprovalLinkRequest, Brakes, BusEvent, Channels, ChatMessage, ClaimOutcome,
     ClaimedResource, Clock, Cloud, Commands, Commit, Deliveries, DeliveryClaim, DeliveryId, EditOutcome, ImageRegistry,
-    Inspector, LeaseId, LeaseOutcome, LeaseRequest, LeasedTarget, Leases, Ledger, LedgerError, OverdueTarget, Policies,
-    PostedMessage, PostedMessageKey, PostedMessages, PushedImage, ReleaseIntake, Releases, Retry, RetryCounts,
-    RetryRegistration, SendError, TagInventory, TargetIndex, Targets, TopicMessage, Wake, WakeKind, WakeQueue,
-    WatchedResource,
+    Inspector, LeaseId, LeaseOutcome, LeaseRequest, LeasedTarget, Leases, Ledger, LedgerError, LockChange,
+    OverdueTarget, Policies, PostedMessage, PostedMessageKey, PostedMessages, PushedImage, ReleaseIntake, Releases,
+    Retry, RetryCounts, RetryRegistration, SendError, TagInventory, TargetIndex, Targets, TopicMessage, Wake, WakeKind,
+    WakeQueue, WatchedResource,
 };

@@ -1,19 +1,20 @@
-//! Messages from a target to others: that it verified a release, or that its member of a train failed.
+//! Messages from a target to others: that it verified a release, that its member of a train failed, or that the lock of
+//! their environment is free.
 //!
 //! A message stays in the target's state until it was published, and each command that it writes has a content-derived identity:
 //! a crash in between, or publishing it twice, changes nothing.
 
-use crate::ports::{Commands, LedgerError, Policies, Wake, WakeQueue};
+use crate::ports::{Commands, LedgerError, Policies, Targets, Wake, WakeQueue};
 use futures::future::{join_all, try_join_all};
 use rollout::command::UpstreamVerification;
 use rollout::target::OutboxMessage;
-use rollout::{Command, Seconds, TargetId, Timestamp, Train};
+use rollout::{Command, Seconds, Stage, TargetId, Timestamp, Train, promotion};
 
 /// Publishes a target's outbox messages concurrently.
 ///
 /// # Errors
 /// [`LedgerError`]: something could not be written; all messages are published again.
-pub(crate) async fn run<L: Commands + Policies, D: WakeQueue>(
+pub(crate) async fn run<L: Commands + Policies + Targets, D: WakeQueue>(
     ledger: &L,
     wake_queue: &D,
     target: &TargetId,
@@ -28,6 +29,10 @@ pub(crate) async fn run<L: Commands + Policies, D: WakeQueue>(
                     UpstreamVerification { release, from: &target.environment, deployment: *deployment, actor };
                 to_wake.extend(train.iter().flat_map(|train| other_members(target, train)));
                 promotions(ledger, target, &verified, now).await?
+            }
+            OutboxMessage::LockReleased => {
+                to_wake.extend(waiting_for_lock(ledger, target).await?);
+                Vec::new()
             }
             OutboxMessage::TrainStopped { train, reason } => other_members(target, train)
                 .map(|member| Command::stop_train(member, &train.id, &target.service, reason, now))
@@ -46,6 +51,19 @@ pub(crate) async fn run<L: Commands + Policies, D: WakeQueue>(
     }))
     .await;
     Ok(())
+}
+
+/// The other services of the environment that wait for its lock, or are about to: those at their gates. One that cannot be
+/// read looks again by itself.
+async fn waiting_for_lock<L: Policies + Targets>(ledger: &L, target: &TargetId) -> Result<Vec<TargetId>, LedgerError> {
+    let Some(applied) = ledger.policy(&target.application).await? else { return Ok(Vec::new()) };
+    let Some(here) = applied.policy.applied(target, applied.version) else { return Ok(Vec::new()) };
+    let reads = promotion::neighbours(target, &here).map(async |neighbour| {
+        let state = ledger.state(&neighbour).await.ok().flatten();
+        let waits = state.and_then(|state| state.running).is_some_and(|running| running.stage() == Stage::Gated);
+        waits.then_some(neighbour)
+    });
+    Ok(join_all(reads).await.into_iter().flatten().collect())
 }
 
 /// The other members of a train, as targets of the same environment.

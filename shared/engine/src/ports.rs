@@ -19,8 +19,8 @@ pub use channels::{
 };
 pub use ledger::{
     Administration, AppliedPolicy, Brakes, ClaimedResource, Commands, Commit, LeaseId, LeaseOutcome, LeaseRequest,
-    LeasedTarget, Leases, Ledger, LedgerError, OverdueTarget, Policies, ReleaseIntake, Releases, Retry, RetryCounts,
-    RetryRegistration, TagInventory, TargetIndex, Targets, WatchedResource,
+    LeasedTarget, Leases, Ledger, LedgerError, LockChange, OverdueTarget, Policies, ReleaseIntake, Releases, Retry,
+    RetryCounts, RetryRegistration, TagInventory, TargetIndex, Targets, WatchedResource,
 };
 pub use wake::{Wake, WakeKind};
 

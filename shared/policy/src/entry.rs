@@ -33,13 +33,14 @@ pub(crate) const DEFAULT_ANSWERS: [(&str, ApprovalDefault); 2] =
     [("reject", ApprovalDefault::Reject), ("approve", ApprovalDefault::Approve)];
 
 /// Gates that a hotfix may skip; the release train's order is not among them, since it keeps the services of a set in order.
-const SKIPPABLE_GATES: [(&str, Gate); 6] = [
+const SKIPPABLE_GATES: [(&str, Gate); 7] = [
     ("after", Gate::After),
     ("soak", Gate::Soak),
     ("approval", Gate::Approval),
     ("window", Gate::Window),
     ("freeze", Gate::Freeze),
     ("stop_the_line", Gate::StopTheLine),
+    ("one_at_a_time", Gate::OneAtATime),
 ];
 
 /// The parsed `after` of an environment: the environments that must have verified a release before it.
@@ -81,6 +82,7 @@ pub(crate) fn read_entry_rules(
         let fields = Fields::new(node, path, file::Trains::KEYS, problems)?;
         fields.read("rollback", problems, |node, path, problems| values::choice(node, path, &TRAIN_ROLLBACKS, problems))
     });
+    let one_at_a_time = environment.read("one_at_a_time", problems, values::boolean);
     let after = upstream.as_ref().map(|upstream| {
         let names = upstream.names.iter().cloned().map(LocatedName::into_name).collect();
         if upstream.any { After::Any(names) } else { After::All(names) }
@@ -95,6 +97,7 @@ pub(crate) fn read_entry_rules(
         freezes: calendar.freezes,
         hotfix_skips: hotfix_skips.unwrap_or_default(),
         rollback_train_together: together.unwrap_or_default(),
+        one_at_a_time: one_at_a_time.unwrap_or_default(),
         give_up_after,
     };
     (Some(rules), upstream)

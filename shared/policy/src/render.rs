@@ -73,6 +73,7 @@ fn environment(environment: &EnvironmentPolicy) -> Value {
         "trigger": word(&TRIGGERS, &environment.trigger),
         "concurrency": word(&CONCURRENCY, &environment.concurrency),
         "drift": word(&DRIFT, &drift),
+        "one_at_a_time": environment.entry.one_at_a_time,
         "trains": {"rollback": word(&TRAIN_ROLLBACKS, &environment.entry.rollback_train_together)},
         "give_up_after": environment.entry.give_up_after.to_string(),
         "targets": map(&environment.targets, target),

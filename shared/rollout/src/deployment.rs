@@ -45,6 +45,9 @@ pub struct Deployment {
     /// State of its gates; none: a rollback or a repair, which has no gates.
     #[serde(default)]
     pub gates: Option<GateProgress>,
+    /// It holds the lock of its environment, which deploys one service at a time: from its start to the end of its bake.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub holds_lock: bool,
     /// Its environment promotes automatically: a rollback puts that on hold.
     #[serde(default)]
     pub auto_promotes: bool,
@@ -107,6 +110,9 @@ pub struct GateProgress {
     pub overridden: BTreeMap<Gate, GateOverride>,
     /// Closed gates and their reasons, as last journalled.
     pub journalled: BTreeMap<Gate, String>,
+    /// Every gate but [`Gate::OneAtATime`] is open: services that depend on this one let it go first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits_for_lock: bool,
 }
 
 impl GateProgress {
@@ -120,6 +126,7 @@ impl GateProgress {
             skipped: BTreeSet::new(),
             overridden: BTreeMap::new(),
             journalled: BTreeMap::new(),
+            waits_for_lock: false,
         }
     }
 }

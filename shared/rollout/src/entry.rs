@@ -28,6 +28,8 @@ pub enum Gate {
     Freeze,
     /// Stop-the-line is not active.
     StopTheLine,
+    /// No other service of the environment is being deployed.
+    OneAtATime,
     /// The service runs: it is not at 0 tasks. Determined by observation, not by a rule of the policy, and
     /// cannot be overridden.
     Asleep,
@@ -46,6 +48,7 @@ impl Gate {
             Self::Window => "window",
             Self::Freeze => "freeze",
             Self::StopTheLine => "stop_the_line",
+            Self::OneAtATime => "one_at_a_time",
             Self::Asleep => "asleep",
         }
     }
@@ -61,7 +64,13 @@ impl Gate {
             Self::Image => {
                 Some("an image that the registry does not have cannot be deployed, whoever says so: push it again")
             }
-            Self::After | Self::Soak | Self::Approval | Self::Window | Self::Freeze | Self::StopTheLine => None,
+            Self::After
+            | Self::Soak
+            | Self::Approval
+            | Self::Window
+            | Self::Freeze
+            | Self::StopTheLine
+            | Self::OneAtATime => None,
         }
     }
 }
@@ -92,6 +101,10 @@ pub struct EntryRules {
     pub hotfix_skips: BTreeSet<Gate>,
     /// Whether a release train rolls back as a whole.
     pub rollback_train_together: bool,
+    /// A deployment starts only while no other service of the environment is between the start of its deployment and the
+    /// end of its bake.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub one_at_a_time: bool,
     /// How long all gates together may hold a deployment, which then ends as expired.
     pub give_up_after: Seconds,
 }
@@ -112,6 +125,7 @@ impl Default for EntryRules {
             freezes: Vec::new(),
             hotfix_skips: BTreeSet::new(),
             rollback_train_together: false,
+            one_at_a_time: false,
             give_up_after: Self::GIVE_UP_AFTER,
         }
     }
@@ -277,6 +291,9 @@ pub struct TargetEntryRules {
     pub depends_on: BTreeSet<Name>,
     /// The services that depend on this one, directly or transitively.
     pub dependents: BTreeSet<Name>,
+    /// The other services of an environment that deploys one at a time; empty: it does not.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub neighbours: BTreeSet<Name>,
     /// Releases that the upstream environments have verified are promoted automatically.
     pub auto_promotes: bool,
 }

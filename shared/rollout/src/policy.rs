@@ -72,6 +72,10 @@ impl Policy {
             approvers: self.approvers(&environment.entry),
             depends_on: self.dependencies(&id.service),
             dependents: self.dependents(&id.service),
+            neighbours: match environment.entry.one_at_a_time {
+                true => environment.targets.keys().filter(|service| **service != id.service).cloned().collect(),
+                false => BTreeSet::new(),
+            },
             auto_promotes: environment.trigger == Trigger::Promotion,
         };
         Some(AppliedTarget { version, concurrency: environment.concurrency, policy, entry })

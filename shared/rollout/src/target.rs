@@ -107,6 +107,12 @@ impl TargetState {
         }
     }
 
+    /// Number of the running deployment that holds the lock of the environment; none: none does.
+    #[must_use]
+    pub fn lock_holder(&self) -> Option<u64> {
+        self.running.as_ref().filter(|running| running.holds_lock).map(|running| running.number)
+    }
+
     /// Since when this release is verified here; none: it is not.
     #[must_use]
     pub fn verified_since(&self, digest: &ImageDigest) -> Option<Timestamp> {
@@ -240,6 +246,8 @@ pub enum OutboxMessage {
         /// The release train that it was deployed with.
         train: Option<Train>,
     },
+    /// The lock of the environment is free: those that wait for it look again.
+    LockReleased,
     /// Notifies the other members of a release train that one failed or rolled back.
     TrainStopped {
         /// The release train to stop.

@@ -12,11 +12,13 @@ use rollout::snapshot::{Autoscaling, Weights};
 use rollout::target::TargetState;
 use rollout::verdict::Verdict;
 use rollout::weighted::{ForwardStep, WeightedStage, WeightsRecord};
-use rollout::{Actor, Cause, Command, CommandId, Effect, Instruction, Outcome, Seconds, Slot, observation};
+use rollout::{
+    Actor, Cause, Command, CommandId, Effect, Instruction, Name, Outcome, Seconds, Slot, TargetId, observation,
+};
 use simulation::invariants::{self, DeliveryLog, Invariant};
 use simulation::virtual_time::{Faults, PushAnnouncement, SimCloud, Simulation};
 use simulation::world::balancer::{ActionKind, ElbTarget};
-use simulation::world::scene::digest_of;
+use simulation::world::scene::{self, digest_of};
 use simulation::world::{BuiltApplication, ImageBehaviour, PairSetup, Settings};
 use std::pin::pin;
 use std::task::{Context, Poll};
@@ -109,7 +111,8 @@ impl RogueDriver {
 
     fn commit(&mut self, simulation: &mut Simulation, journal: &[JournalEntry], consumed: &[CommandId]) {
         let state = &self.state;
-        let commit = Commit { state, journal, history: &[], consumed, overdue_at: None, release_lease: false };
+        let commit =
+            Commit { state, journal, history: &[], consumed, overdue_at: None, release_lease: false, lock: None };
         let target = simulation.target().clone();
         let written = simulation.ledger().store().commit(&target, &self.lease, self.revision, &commit);
         self.revision = written.expect("it holds the target");
@@ -365,6 +368,45 @@ fn detects_a_gap_in_the_journal() {
         &simulation,
         &invariants::JOURNAL_HAS_NO_GAPS,
         &format!("entry {} follows entry {last}", last + 2),
+    );
+}
+
+#[test]
+fn detects_two_services_of_an_environment_deployed_at_once() {
+    let scenes = ["api", "web"].map(|service| PairSetup::new("shop", service, "dev"));
+    let mut built = scene::build_with_services(&scenes, &[], Settings::default());
+    built.policy.environments.values_mut().for_each(|environment| environment.entry.one_at_a_time = true);
+    let mut simulation = watched_at(built, "baking");
+    let web = TargetId { service: Name::new("web").expect("a name"), ..simulation.target().clone() };
+    let claim = LeaseRequest {
+        lease: LeaseId("ghost".to_owned()),
+        now: simulation.now(),
+        steal: None,
+        lasts: engine::MAX_LEASE,
+    };
+    let mut store = simulation.ledger().store();
+    let Ok(engine::LeaseOutcome::Granted(loaded)) = store.acquire_lease(&web, &claim) else { panic!("it is free") };
+    let running = store.peek(simulation.target()).and_then(|state| state.running.clone());
+    let started = store.entries(simulation.target(), 0).find(|entry| matches!(entry.fact, Fact::Started { .. }));
+    let started = JournalEntry { target: web.clone(), sequence: 1, ..started.expect("it began").clone() };
+    // It does not ask for the lock, so the ledger takes it.
+    let state = TargetState { running, last_entry: 1, ..loaded.state };
+    let commit = Commit {
+        state: &state,
+        journal: &[started],
+        history: &[],
+        consumed: &[],
+        overdue_at: None,
+        release_lease: false,
+        lock: None,
+    };
+    store.commit(&web, &claim.lease, loaded.revision, &commit).expect("it has the lease");
+    drop(store);
+    simulation.run_for(1);
+    expect_violation(
+        &simulation,
+        &invariants::ONE_SERVICE_AT_A_TIME,
+        "goes on while shop/api/dev has its deployment #1",
     );
 }
 

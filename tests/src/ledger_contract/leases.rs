@@ -6,11 +6,12 @@ use super::samples::{
     target,
 };
 use engine::{
-    Commit, LeaseOutcome, LeaseRequest, Ledger, LedgerError, Retry, RetryCounts, RetryRegistration, WakeKind,
+    Commit, LeaseOutcome, LeaseRequest, Ledger, LedgerError, LockChange, Retry, RetryCounts, RetryRegistration,
+    WakeKind,
 };
 use futures::future::join_all;
 use rollout::target::{FORMAT, TargetState};
-use rollout::{CommandId, Fact, Seconds};
+use rollout::{CommandId, Fact, Seconds, TargetId};
 
 pub(super) async fn check<L: Ledger>(ledger: &L) {
     cases!(
@@ -29,6 +30,8 @@ pub(super) async fn check<L: Ledger>(ledger: &L) {
         concurrent_commits_succeed_exactly_once,
         a_journal_entry_is_never_overwritten,
         a_state_in_a_newer_format_is_refused,
+        the_lock_of_an_environment_has_one_holder,
+        commits_that_take_the_lock_at_once_succeed_exactly_once,
     );
 }
 
@@ -168,6 +171,7 @@ async fn a_commit_writes_everything<L: Ledger>(ledger: &L) {
         consumed: std::slice::from_ref(&command.id),
         overdue_at: Some(at(50)),
         release_lease: true,
+        lock: None,
     };
     assert_eq!(ledger.commit(&target, &lease("one"), 0, &decision).await.expect("committed"), 1);
 
@@ -203,6 +207,7 @@ async fn a_stale_commit_writes_nothing<L: Ledger>(ledger: &L) {
             consumed: std::slice::from_ref(&command.id),
             overdue_at: Some(at(0)),
             release_lease: true,
+            lock: None,
         };
         assert_conflict(ledger.commit(&target, &lease("one"), stale, &decision).await);
     }
@@ -286,4 +291,47 @@ async fn a_state_in_a_newer_format_is_refused<L: Ledger>(ledger: &L) {
     refused(&ledger.acquire_lease(&target, &claim("two")).await.expect_err("no lease"));
     refused(&ledger.acquire_lease(&target, &claim("three")).await.expect_err("no lease"));
     refused(&ledger.state(&target).await.expect_err("no state"));
+}
+
+/// Two services of one environment, and one of another environment, of an application of this name.
+fn neighbours(application: &str) -> [TargetId; 3] {
+    ["api/prod", "web/prod", "web/staging"]
+        .map(|path| TargetId::parse(&format!("{application}/{path}")).expect("a target"))
+}
+
+async fn the_lock_of_an_environment_has_one_holder<L: Ledger>(ledger: &L) {
+    let [api, web, elsewhere] = neighbours("locked");
+    let mut states = Vec::new();
+    for target in [&api, &web, &elsewhere] {
+        states.push(acquire(ledger, target, "one").await.state);
+    }
+    let take = Some(LockChange::Take { deployment: 1 });
+    let with = |state, lock| Commit { lock, ..commit(state) };
+    ledger.commit(&api, &lease("one"), 0, &with(&states[0], take)).await.expect("it is free");
+    let journal = [entry(&web, 1, Fact::Resumed)];
+    let refused = Commit { journal: &journal, ..with(&states[1], take) };
+    let answer = ledger.commit(&web, &lease("one"), 0, &refused).await;
+    assert!(matches!(&answer, Err(LedgerError::Locked { environment }) if environment == "locked/prod"), "{answer:?}");
+    assert_eq!(ledger.journal(&web, 0, 10).await.expect("a journal"), [], "nothing is written");
+    ledger
+        .commit(&elsewhere, &lease("one"), 0, &with(&states[2], take))
+        .await
+        .expect("another environment has its own");
+    // The holder may take it again, for its next deployment; who does not ask for it is not held up.
+    let again = Some(LockChange::Take { deployment: 2 });
+    ledger.commit(&api, &lease("one"), 1, &with(&states[0], again)).await.expect("it has it");
+    ledger.commit(&web, &lease("one"), 0, &commit(&states[1])).await.expect("without the lock");
+    ledger.commit(&api, &lease("one"), 2, &with(&states[0], Some(LockChange::Release))).await.expect("released");
+    ledger.commit(&web, &lease("one"), 1, &with(&states[1], take)).await.expect("it is free again");
+}
+
+async fn commits_that_take_the_lock_at_once_succeed_exactly_once<L: Ledger>(ledger: &L) {
+    let [api, web, _] = neighbours("locked-at-once");
+    let states = [acquire(ledger, &api, "one").await.state, acquire(ledger, &web, "one").await.state];
+    let take = |state| Commit { lock: Some(LockChange::Take { deployment: 1 }), ..commit(state) };
+    let [first, second] = [take(&states[0]), take(&states[1])];
+    let one = lease("one");
+    let (of_api, of_web) = futures::join!(ledger.commit(&api, &one, 0, &first), ledger.commit(&web, &one, 0, &second));
+    let won = [of_api.is_ok(), of_web.is_ok()].into_iter().filter(|won| *won).count();
+    assert_eq!(won, 1, "{of_api:?} {of_web:?}");
 }

@@ -47,7 +47,7 @@ pub(super) fn stealing_claim(by: &str, from: &str) -> LeaseRequest {
 
 /// A decision that writes nothing but a state.
 pub(super) fn commit(state: &TargetState) -> Commit<'_> {
-    Commit { state, journal: &[], history: &[], consumed: &[], overdue_at: None, release_lease: false }
+    Commit { state, journal: &[], history: &[], consumed: &[], overdue_at: None, release_lease: false, lock: None }
 }
 
 /// Takes a target that is free.
@@ -213,6 +213,7 @@ fn production(api: TargetPolicy) -> EnvironmentPolicy {
                 reason: "year's end".to_owned(),
             }],
             hotfix_skips: [Gate::Soak, Gate::Window].into(),
+            one_at_a_time: true,
             rollback_train_together: true,
             give_up_after: Seconds(7200),
         },

@@ -6,6 +6,7 @@
 mod commands;
 mod deployment_log;
 mod links;
+mod neighbours;
 mod promotion;
 mod shop;
 mod slack_approvals;
@@ -36,6 +37,7 @@ fn main() {
         commands::a_forward_only_release_waits_for_an_operator,
         commands::an_operator_can_approve_by_cli_but_not_their_own_request,
         train::a_train_deploys_in_order_and_rolls_back_together,
+        neighbours::pushes_at_once_are_deployed_one_at_a_time,
         links::an_approval_link_decides_once,
         links::tampered_forged_and_expired_links_are_rejected,
     ];

@@ -61,7 +61,7 @@ pub(crate) fn abort(target: &TargetId, request: &str, requested_at: Timestamp) -
 }
 
 pub(crate) fn commit(state: &TargetState) -> Commit<'_> {
-    Commit { state, journal: &[], history: &[], consumed: &[], overdue_at: None, release_lease: false }
+    Commit { state, journal: &[], history: &[], consumed: &[], overdue_at: None, release_lease: false, lock: None }
 }
 
 impl LedgerFixture {

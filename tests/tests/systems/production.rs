@@ -166,24 +166,25 @@ fn a_scale_out_in_mid_shift_is_kept_and_the_limits_are_handed_over() {
     assert_eq!(play.failed_requests(), 0.0, "{}", play.journals());
 }
 
-/// A-S7: web is bad in its bake. Web and workers go back first, then the API that they may need.
+/// A-S7: web is bad in its bake. It goes back first, then the API that it may need; the workers of the train, who wait
+/// until web is verified, never begin.
 #[test]
 fn a_bad_web_takes_its_train_back_in_reverse_order() {
     let mut play = running();
     let [api, workers, web] = train_starts_in_prod(&mut play);
-    for target in [&workers, &web] {
+    // One at a time: the workers, who are approved as well, wait for web.
+    for target in [&web, &workers] {
         play.approve(target, ADA, 2 * HOUR);
     }
     play.until(HOUR, "web bakes", |play| play.stage(&web) == Some("baking"));
     play.set_image(WEB, ImageBehaviour::failing(0.5));
-    for target in [&web, &workers, &api] {
-        play.expect_verdicts(target, HOUR, &[Verdict::RolledBack]);
-    }
+    play.expect_verdicts(&web, HOUR, &[Verdict::RolledBack]);
+    play.expect_verdicts(&workers, HOUR, &[Verdict::Failed]);
+    play.expect_verdicts(&api, HOUR, &[Verdict::RolledBack]);
+    assert!(!play.has(&workers, has_begun), "{}", play.journals());
     let api_turns = play.time_of(&api, |fact| matches!(fact, Fact::RollbackStarted { .. }));
-    for target in [&web, &workers] {
-        let back = play.time_of(target, has_ended);
-        assert!(back <= api_turns, "{target} was back at {back}, the API turned at {api_turns}{}", play.journals());
-    }
+    let back = play.time_of(&web, has_ended);
+    assert!(back <= api_turns, "web was back at {back}, the API turned at {api_turns}{}", play.journals());
     for target in [&api, &web] {
         assert_eq!(play.weights(target), BLUE, "{}", play.journals());
     }

@@ -1,10 +1,10 @@
 //! Stories of Skillancer in dev and staging: first deployments, releases that are bad early, workers.
 
-use crate::play::{BLUE, GREEN, HOUR, Play, has_begun, moves_traffic};
+use crate::play::{BLUE, GREEN, HOUR, Play, has_begun, has_ended, moves_traffic};
 use crate::system;
 use rollout::explanation::WaitingOn;
 use rollout::journal::Fact;
-use rollout::{Cause, DeployOptions, Seconds, TargetId, Verdict};
+use rollout::{Cause, DeployOptions, Gate, Seconds, TargetId, Verdict};
 use simulation::world::ecs::{ListTasks, UpdateTaskProtection};
 use simulation::world::{ImageBehaviour, RunTaskBehaviour, StartBehaviour};
 
@@ -140,20 +140,23 @@ fn moving_the_api_leaves_webs_rules_untouched() {
     assert_eq!(rules(&play), before, "{}", play.journals());
 }
 
-/// Both at once, on the same load balancer.
+/// A-S10: both are asked for at once. The API is bad, Web waits meanwhile, and neither its alarms nor its release are
+/// blamed for it.
 #[test]
-fn api_and_web_are_deployed_at_the_same_time() {
+fn two_pushes_at_once_are_deployed_one_at_a_time() {
     let mut play = running();
     let [api, web] = ["api", "web"].map(|service| play.target(&format!("skillancer/{service}/dev")));
+    play.set_image(API, ImageBehaviour::failing(0.5));
     play.deploy(&api, API, DeployOptions::default());
+    play.until(HOUR, "the API has begun", |play| play.has(&api, has_begun));
     play.deploy(&web, WEB, DeployOptions::default());
-    for target in [&api, &web] {
-        play.expect_verdicts(target, HOUR, &[Verdict::Succeeded]);
-        assert_eq!(play.weights(target), GREEN, "{}", play.journals());
-    }
-    let [api, web] = [api, web].map(|target| play.time_of(&target, has_begun));
-    assert!(Seconds::between(api.min(web), api.max(web)).0 < 60, "API at {api}, Web at {web}");
-    assert_eq!(play.failed_requests(), 0.0, "{}", play.journals());
+    let waits = |on: &WaitingOn| matches!(on, WaitingOn::Gate { gate: Gate::OneAtATime, .. });
+    play.until(HOUR, "Web waits for the API", |play| play.is_waiting_on(&web, waits));
+    play.expect_verdicts(&api, HOUR, &[Verdict::RolledBack]);
+    play.expect_verdicts(&web, HOUR, &[Verdict::Succeeded]);
+    let [api_ended, web_began] = [play.time_of(&api, has_ended), play.time_of(&web, has_begun)];
+    assert!(web_began >= api_ended, "the API ended at {api_ended}, Web began at {web_began}");
+    assert_eq!([play.weights(&api), play.weights(&web)], [BLUE, GREEN], "{}", play.journals());
 }
 
 /// Waits until the workers' release, good in dev, comes to staging.

@@ -101,6 +101,22 @@ fn a_good_train_brings_the_backend_first() {
     assert_eq!(play.failed_requests(), 0.0, "{}", play.journals());
 }
 
+/// Each is asked for alone: they are deployed one after the other, so that the frontend's alarm is not blamed on its own
+/// release while the backend's is new.
+#[test]
+fn separate_deployments_of_the_two_do_not_overlap() {
+    let (mut play, [backend, frontend]) = running();
+    play.deploy(&frontend, 201, DeployOptions::default());
+    play.deploy(&backend, 101, DeployOptions::default());
+    for target in [&backend, &frontend] {
+        play.expect_verdicts(target, 2 * HOUR, &[Verdict::Succeeded]);
+    }
+    let mut spans =
+        [&backend, &frontend].map(|target| (play.time_of(target, has_begun), play.time_of(target, is_verified)));
+    spans.sort();
+    assert!(spans[1].0 >= spans[0].1, "{spans:?}{}", play.journals());
+}
+
 /// D-S4: the backend is bad at 10 %. Its weights go back; the frontend never begins, and nothing of it moves.
 #[test]
 fn a_bad_backend_goes_back_and_the_frontend_never_begins() {

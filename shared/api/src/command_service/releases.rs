@@ -179,7 +179,7 @@ mod tests {
     fn gate_context(seen: &[(&str, Vec<Verified>)]) -> GateContext {
         let related_targets = seen.iter().map(|(environment, verified)| {
             let target = TargetId::new(name("shop"), name("api"), name(environment));
-            (target, RelatedTarget { verified: verified.clone(), stable: None, running: None })
+            (target, RelatedTarget { verified: verified.clone(), ..RelatedTarget::default() })
         });
         GateContext {
             brakes: Reading::Known(Vec::new()),

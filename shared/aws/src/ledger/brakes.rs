@@ -51,7 +51,7 @@ pub(super) async fn lift(table: &Table, scope: &Scope, lifted: &Lifted) -> Resul
         match table.transact(DOING, writes).await? {
             Written::All => return Ok(Some(brake)),
             // Lifted or replaced by another caller meanwhile: read again.
-            Written::ConditionFailed => {}
+            Written::ConditionFailed(_) => {}
         }
     }
     Err(LedgerError::Conflict { item: format!("the brake of {scope}") })

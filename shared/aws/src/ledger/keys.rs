@@ -58,6 +58,9 @@ pub(super) const BRAKE_LOG_PREFIX: &str = "LOG#";
 /// Partition key of the queue for AWS's API rate limits, and sort key of the one item in it.
 pub(super) const API_QUEUE_KEY: &str = "API_QUEUE";
 
+/// Sort key of the lock of an environment, in a partition of its own.
+pub(super) const LOCK_SK: &str = "LOCK";
+
 /// Sort key prefix of journal entries.
 pub const JOURNAL_PREFIX: &str = "JOURNAL#";
 
@@ -67,6 +70,11 @@ const COMMANDS_PREFIX: &str = "COMMANDS#";
 /// Partition key of a target's state, deployments and journal.
 pub(super) fn target_pk(target: &TargetId) -> String {
     format!("{TARGET_PREFIX}{target}")
+}
+
+/// Partition key of the lock of the target's environment.
+pub(super) fn lock_pk(target: &TargetId) -> String {
+    format!("LOCK#{}/{}", target.application, target.environment)
 }
 
 /// Partition key of a target's commands and nothing else: a role with write access to it can request, and no more.

@@ -6,7 +6,7 @@ use super::table::{Changed, Table, Written};
 use super::{DynamoLedger, api_queue, keys};
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use engine::{
-    Commit, LeaseId, LeaseOutcome, LeaseRequest, LeasedTarget, Leases, LedgerError, Retry, RetryCounts,
+    Commit, LeaseId, LeaseOutcome, LeaseRequest, LeasedTarget, Leases, LedgerError, LockChange, Retry, RetryCounts,
     RetryRegistration, WakeKind,
 };
 use rollout::deployment::QueuePosition;
@@ -94,9 +94,15 @@ impl Leases for DynamoLedger {
         for sk in inbox_keys(table, &commands_pk, commit.consumed).await? {
             writes.push(table.delete(key(&commands_pk, sk)));
         }
+        let lock = writes.len();
+        writes.extend(commit.lock.map(|change| lock_write(table, target, change)));
         match table.transact("writing a decision", writes).await? {
             Written::All => Ok(next),
-            Written::ConditionFailed => Err(LedgerError::Conflict { item: target.to_string() }),
+            Written::ConditionFailed(failed) if failed == [lock] => {
+                let environment = format!("{}/{}", target.application, target.environment);
+                Err(LedgerError::Locked { environment })
+            }
+            Written::ConditionFailed(_) => Err(LedgerError::Conflict { item: target.to_string() }),
         }
     }
 
@@ -140,6 +146,20 @@ impl Leases for DynamoLedger {
             .expression_attribute_values(":lease", AttributeValue::S(lease.0.clone()));
         // The condition fails if the lease belongs to another pass by now.
         self.table.change("giving the target back", request).await.map(|_| ())
+    }
+}
+
+/// The change of the lock of a target's environment: only what nobody or the target itself holds is taken or released.
+fn lock_write(table: &Table, target: &TargetId, change: LockChange) -> TransactWriteItem {
+    const OWN: &str = "attribute_not_exists(pk) OR held_by = :target";
+    let target_value = AttributeValue::S(target.to_string());
+    let lock = key(keys::lock_pk(target), keys::LOCK_SK);
+    match change {
+        LockChange::Take { deployment } => {
+            let held = [("held_by".to_owned(), target_value.clone()), ("deployment".to_owned(), number(deployment))];
+            table.put_if(lock.into_iter().chain(held).collect(), OWN, [(":target", target_value)])
+        }
+        LockChange::Release => table.delete_if(lock, OWN, [(":target", target_value)]),
     }
 }
 

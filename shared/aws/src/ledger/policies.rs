@@ -88,7 +88,7 @@ pub(super) async fn apply(
         let others = stale_claimants(table, policy).await?;
         let generations = others.into_iter().chain([(policy.application.clone(), generation)]).collect();
         let written = write_policy(table, &policy.application, &record, before, version, &generations).await?;
-        if written == Written::ConditionFailed {
+        if written != Written::All {
             continue;
         }
         let old_watches = parsed.map(|applied| watches(&applied.policy)).unwrap_or_default();

@@ -47,12 +47,12 @@ pub(super) enum Range {
 }
 
 /// Result of a conditional write or a transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Written {
     /// All items are written.
     All,
-    /// A condition failed: nothing is written.
-    ConditionFailed,
+    /// Conditions failed, those of the writes at these indices: nothing is written.
+    ConditionFailed(Vec<usize>),
 }
 
 /// Result of an update of one item.
@@ -226,7 +226,7 @@ impl Table {
             let request = self.client().await.transact_write_items().set_transact_items(Some(writes.clone()));
             let Err(error) = request.send().await else { return Ok(Written::All) };
             match cancelled(&error) {
-                Some(Cancelled::ConditionFailed) => return Ok(Written::ConditionFailed),
+                Some(Cancelled::ConditionFailed(failed)) => return Ok(Written::ConditionFailed(failed)),
                 Some(Cancelled::Conflict) if attempt + 1 < MAX_ATTEMPTS => {
                     back_off(attempt).await;
                     attempt += 1;
@@ -296,8 +296,8 @@ impl Table {
 /// Why a transaction was cancelled.
 #[derive(Debug, PartialEq, Eq)]
 enum Cancelled {
-    /// A condition failed.
-    ConditionFailed,
+    /// Conditions failed, those of the writes at these indices.
+    ConditionFailed(Vec<usize>),
     /// Conflicted with another write in progress.
     Conflict,
     /// The table's throughput is exceeded.
@@ -319,8 +319,11 @@ fn cancelled(error: &SdkError<TransactWriteItemsError, HttpResponse>) -> Option<
 /// would fail again.
 fn classify_cancellation(reasons: &[CancellationReason]) -> Cancelled {
     let has = |code: &str| reasons.iter().any(|reason| reason.code() == Some(code));
-    if has("ConditionalCheckFailed") {
-        Cancelled::ConditionFailed
+    // One reason for each write, in their order.
+    let failed = reasons.iter().enumerate().filter(|(_, reason)| reason.code() == Some("ConditionalCheckFailed"));
+    let failed: Vec<usize> = failed.map(|(index, _)| index).collect();
+    if !failed.is_empty() {
+        Cancelled::ConditionFailed(failed)
     } else if has("ItemCollectionSizeLimitExceeded") || has("ValidationError") || has("DuplicateItem") {
         let words: Vec<&str> = reasons.iter().filter_map(CancellationReason::message).collect();
         Cancelled::Refused(format!("TransactWriteItems: {}", words.join("; ")))
@@ -342,7 +345,7 @@ where
 {
     let Err(error) = answer else { return Ok(Written::All) };
     match error.as_service_error().and_then(|error| error.code()) {
-        Some("ConditionalCheckFailedException") => Ok(Written::ConditionFailed),
+        Some("ConditionalCheckFailedException") => Ok(Written::ConditionFailed(vec![0])),
         _ => Err(failed(doing, operation, &error)),
     }
 }
@@ -395,8 +398,8 @@ mod tests {
     #[test]
     fn cancellation_reasons_are_classified() {
         let why = |codes: &[&str]| classify_cancellation(&reasons(codes));
-        assert_eq!(why(&["None", "ConditionalCheckFailed"]), Cancelled::ConditionFailed);
-        assert_eq!(why(&["TransactionConflict", "ConditionalCheckFailed"]), Cancelled::ConditionFailed);
+        assert_eq!(why(&["None", "ConditionalCheckFailed"]), Cancelled::ConditionFailed(vec![1]));
+        assert_eq!(why(&["TransactionConflict", "ConditionalCheckFailed"]), Cancelled::ConditionFailed(vec![1]));
         assert_eq!(why(&["TransactionConflict", "None"]), Cancelled::Conflict);
         assert_eq!(why(&["ThrottlingError", "None"]), Cancelled::Throttled);
         assert_eq!(why(&["ValidationError"]), Cancelled::Refused("TransactWriteItems: ValidationError!".into()));

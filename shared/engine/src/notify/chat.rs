@@ -75,7 +75,9 @@ type PeopleByName = BTreeMap<Name, rollout::entry::Person>;
 fn to_send_error(error: LedgerError) -> SendError {
     let reason = error.to_string();
     match error {
-        LedgerError::Conflict { .. } | LedgerError::Unavailable { .. } => SendError::Unsure { reason },
+        LedgerError::Conflict { .. } | LedgerError::Locked { .. } | LedgerError::Unavailable { .. } => {
+            SendError::Unsure { reason }
+        }
         LedgerError::Refused { .. } | LedgerError::ResourceConflict(_) | LedgerError::Unreadable { .. } => {
             SendError::Refused { reason }
         }

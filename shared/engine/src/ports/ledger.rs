@@ -24,7 +24,8 @@ pub use administration::Administration;
 pub use brakes::Brakes;
 pub use commands::Commands;
 pub use leases::{
-    Commit, LeaseId, LeaseOutcome, LeaseRequest, LeasedTarget, Leases, Retry, RetryCounts, RetryRegistration,
+    Commit, LeaseId, LeaseOutcome, LeaseRequest, LeasedTarget, Leases, LockChange, Retry, RetryCounts,
+    RetryRegistration,
 };
 pub use policies::{AppliedPolicy, Policies};
 pub use releases::{ReleaseIntake, Releases, TagInventory};
@@ -42,6 +43,12 @@ pub enum LedgerError {
     Conflict {
         /// The item that was to be written.
         item: String,
+    },
+    /// Another target holds the lock of the environment. Nothing was written.
+    #[error("another service of {environment} is being deployed")]
+    Locked {
+        /// `application/environment`
+        environment: String,
     },
     /// The ledger was unreachable or too busy. The write may or may not have happened.
     #[error("the ledger did not answer while {doing}: {reason}")]

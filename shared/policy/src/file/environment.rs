@@ -30,6 +30,9 @@ mapping! {
         pub hotfix: Option<Hotfix>,
         /// How release trains go here.
         pub trains: Option<Trains>,
+        /// Only one service here is deployed at a time: the next deployment begins when the one before has been verified or
+        /// has ended, and of those that wait, services that others depend on go first. Rollbacks do not wait. Default: false.
+        pub one_at_a_time: Option<bool>,
         /// How long a deployment may wait to begin, for all that is asked of it together. Then: expired. Default: 7d, at least 5s.
         pub give_up_after: Option<DurationText>,
         /// What happens to a release that comes while another one is deployed to the same target. Default: queue-newest.
@@ -147,6 +150,8 @@ pub enum Gate {
     Freeze,
     /// The line is not stopped.
     StopTheLine,
+    /// No other service of the environment is being deployed.
+    OneAtATime,
 }
 
 mapping! {

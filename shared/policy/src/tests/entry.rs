@@ -392,11 +392,13 @@ fn a_hotfix_skips_named_gates_but_never_the_train() {
     );
     assert_one_problem(
         "hotfix: {skips: [windows]}",
-        "hotfix.skips[0]: expected one of `after`, `soak`, `approval`, `window`, `freeze`, `stop_the_line`, found `windows`; did you mean `window`?",
+        "hotfix.skips[0]: expected one of `after`, `soak`, `approval`, `window`, `freeze`, `stop_the_line`, `one_at_a_time`, found `windows`; did you mean `window`?",
     );
     assert_one_problem("hotfix: {skips: [soak, soak]}", "hotfix.skips[1]: `soak` is there already: take one away");
     assert_one_problem("hotfix: {}", "hotfix: `skips` is missing: add it");
     assert_one_problem("hotfix: true", "hotfix: expected a mapping with `skips`");
+    assert!(!rules("").one_at_a_time && rules("one_at_a_time: true").one_at_a_time);
+    assert_one_problem("one_at_a_time: 2", "one_at_a_time: expected `true` or `false`");
     assert!(!rules("trains: {rollback: alone}").rollback_train_together);
     assert_one_problem("trains: {rollback: all}", "trains.rollback: expected one of `alone`, `together`, found `all`");
     assert_one_problem("trains: {}", "trains: `rollback` is missing: add it");

@@ -13,7 +13,7 @@ use crate::journal::Fact;
 use crate::names::{Name, ReleaseId, TargetId};
 use crate::phase::{Gated, Phase};
 use crate::policy::AppliedTarget;
-use crate::promotion::{GateContext, GateInput, GateResult, GateResults, evaluate_gates, plan_id, rules};
+use crate::promotion::{GateContext, GateInput, GateResult, GateResults, evaluate_gates, plan_id, rules, takes_lock};
 use crate::refusal::CommandRefusal;
 use crate::snapshot::{Reading, Snapshot};
 use crate::target::TargetState;
@@ -73,9 +73,14 @@ pub(super) fn step(
         let fact = Fact::StageEntered { stage: deployment.stage(), detail: names.join(", ") };
         changes.push(Change::Fact(fact));
     }
-    let (deployment, journalled) = journal(deployment, &gate_results, inbox);
+    let takes_lock = gate_input.as_ref().is_some_and(takes_lock);
+    let (mut deployment, journalled) = journal(deployment, &gate_results, inbox);
     changes.extend(journalled);
+    if let Some(gates) = &mut deployment.gates {
+        gates.waits_for_lock = gate_results.waits_for_lock();
+    }
     if gate_results.is_open() {
+        deployment.holds_lock = takes_lock;
         return to_preflight(context, &deployment, &now_gated, waited).with_changes_first(changes);
     }
     let (deployment, asked) = request_approval(context, deployment, applied, &gate_results);

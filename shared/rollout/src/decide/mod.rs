@@ -38,6 +38,7 @@
 //! | [`admission`] | whether a release is admitted, and its initial gates |
 //! | [`gate`] | whether a gated deployment may start, and people's approvals |
 //! | [`start`] | the start of a deployment |
+//! | [`lock`] | when the lock of an environment that deploys one at a time is released |
 //! | [`drift`] | changes found while nothing runs |
 //! | [`queue`] | releases waiting for the running deployment to end |
 //! | [`commands`] | processing of the inbox |
@@ -62,6 +63,7 @@ mod hooks;
 mod in_place;
 mod in_place_rollback;
 mod in_place_start;
+mod lock;
 mod naming;
 mod operator;
 mod preflight;
@@ -181,6 +183,7 @@ pub fn decide(state: &TargetState, inbox: &Inbox<'_>, snapshot: Option<&Snapshot
         advance(&mut builder, inbox, its_snapshot);
         queue::replace_waiting(&mut builder, inbox);
     }
+    lock::release(&mut builder, state);
     builder.finish(snapshot.filter(|_| observed_number.is_some()).map(|snapshot| snapshot.throttled))
 }
 

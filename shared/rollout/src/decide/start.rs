@@ -46,6 +46,7 @@ pub(super) fn start(
         overrides: order.overrides,
         options: order.options,
         gates,
+        holds_lock: false,
         auto_promotes: applied.entry.auto_promotes,
         policy_version: applied.version,
         policy: applied.policy.clone(),

@@ -93,6 +93,12 @@ pub struct RelatedTarget {
     /// Digest of the release that a deployment is bringing there, or taking back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<ImageDigest>,
+    /// Number of the deployment there that holds the lock of its environment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds_lock: Option<u64>,
+    /// A deployment there waits for that lock and for nothing else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits_for_lock: bool,
 }
 
 impl From<&TargetState> for RelatedTarget {
@@ -100,7 +106,17 @@ impl From<&TargetState> for RelatedTarget {
         let stable = state.stable.as_ref().and_then(|stable| stable.release.as_ref());
         let running = state.running.as_ref().map(|running| running.release.id.digest.clone());
         let stable = stable.map(|release| release.id.digest.clone());
-        Self { verified: state.verified.clone(), stable, running }
+        let waits_for_lock = |running: &Deployment| match (&running.phase, &running.gates) {
+            (Phase::Gated(_), Some(gates)) => gates.waits_for_lock,
+            _ => false,
+        };
+        Self {
+            verified: state.verified.clone(),
+            stable,
+            running,
+            holds_lock: state.lock_holder(),
+            waits_for_lock: state.running.as_ref().is_some_and(waits_for_lock),
+        }
     }
 }
 
@@ -204,6 +220,13 @@ impl GateResults {
         self.results.iter().all(|(_, result)| matches!(result, GateResult::Open(_)))
     }
 
+    /// [`Gate::OneAtATime`] is closed, and every other gate is open.
+    #[must_use]
+    pub fn waits_for_lock(&self) -> bool {
+        let mut closed = self.results.iter().filter(|result| !matches!(result.1, GateResult::Open(_)));
+        closed.next().is_some_and(|(gate, _)| *gate == Gate::OneAtATime) && closed.next().is_none()
+    }
+
     /// The first gate that will never open: its reason, and the verdict that the deployment ends with.
     #[must_use]
     pub fn never(&self) -> Option<(Gate, &str, Verdict)> {
@@ -239,6 +262,12 @@ pub fn evaluate_gates(gate_input: &GateInput<'_>) -> GateResults {
         (*gate, result)
     });
     GateResults { results: results.collect() }
+}
+
+/// Whether a deployment with this gate input takes the lock of its environment when it starts: a person who opens the
+/// gate, or a hotfix that skips it, lets it start beside others.
+pub(crate) fn takes_lock(gate_input: &GateInput<'_>) -> bool {
+    gate_input.applied.entry.rules.one_at_a_time && bypass_reason(gate_input, Gate::OneAtATime).is_none()
 }
 
 fn bypass_reason(gate_input: &GateInput<'_>, gate: Gate) -> Option<String> {
@@ -302,6 +331,11 @@ pub fn related_targets(target: &TargetId, applied: &AppliedTarget, options: &Dep
         found.extend(members.map(|service| TargetId { service: service.clone(), ..target.clone() }));
     }
     found
+}
+
+/// The other targets of an environment that deploys one at a time: their state decides whether a deployment may start.
+pub fn neighbours(target: &TargetId, applied: &AppliedTarget) -> impl Iterator<Item = TargetId> {
+    applied.entry.neighbours.iter().map(|service| TargetId { service: service.clone(), ..target.clone() })
 }
 
 /// Identity of what a deployment would do: the target, the release, the deploy options and overrides, the policy that

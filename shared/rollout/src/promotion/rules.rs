@@ -16,7 +16,7 @@ use jiff::Timestamp;
 pub type GateRule = fn(&GateInput<'_>) -> GateResult;
 
 /// Every gate and its rule, in display order. Overrides and hotfix skips are applied by the caller, not by the rules.
-pub const RULES: [(Gate, GateRule); 9] = [
+pub const RULES: [(Gate, GateRule); 10] = [
     (Gate::Image, image),
     (Gate::StopTheLine, stop_the_line),
     (Gate::Freeze, freeze),
@@ -25,6 +25,7 @@ pub const RULES: [(Gate, GateRule); 9] = [
     (Gate::Train, train),
     (Gate::Approval, approval),
     (Gate::Window, window),
+    (Gate::OneAtATime, one_at_a_time),
     (Gate::Asleep, asleep),
 ];
 
@@ -159,6 +160,29 @@ fn train(gate_input: &GateInput<'_>) -> GateResult {
         }
     }
     if missing.is_empty() { OPEN } else { waits(format!("its train brings {} first", missing.join(", ")), None) }
+}
+
+// --- the other services of the environment ---
+
+/// A lock that is free may be taken by another service meanwhile: the ledger decides, when the decision is written.
+fn one_at_a_time(gate_input: &GateInput<'_>) -> GateResult {
+    let entry = &gate_input.applied.entry;
+    let mut first = Vec::new();
+    for service in &entry.neighbours {
+        let id = TargetId { service: service.clone(), ..gate_input.target.clone() };
+        let read = gate_input.gate_context.and_then(|gate_context| gate_context.related_targets.get(&id));
+        let Some(neighbour) = read else {
+            return waits(format!("whether {service} is being deployed was not read yet"), None);
+        };
+        if let Some(number) = neighbour.holds_lock {
+            let reason = format!("{service} is being deployed (deployment #{number}), and one service at a time is");
+            return waits(reason, None);
+        }
+        if neighbour.waits_for_lock && entry.depends_on.contains(service) {
+            first.push(service.as_str());
+        }
+    }
+    if first.is_empty() { OPEN } else { waits(format!("{} goes first: it depends on it", first.join(", ")), None) }
 }
 
 // --- people ---

@@ -17,6 +17,7 @@ mod gates;
 mod idle;
 mod in_place;
 mod invariants;
+mod one_at_a_time;
 mod recording;
 mod repair;
 mod scenarios;

@@ -70,7 +70,7 @@ fn hooks_overrides_and_gates_replay_identically() {
     fixture
         .gate_context
         .related_targets
-        .insert(dev, RelatedTarget { verified: vec![verified(168)], stable: None, running: None });
+        .insert(dev, RelatedTarget { verified: vec![verified(168)], ..RelatedTarget::default() });
     fixture.decide(&[deploy("v2")]);
     for _ in 0..20 {
         fixture.advance();
@@ -339,7 +339,7 @@ fn large_recording() -> Vec<String> {
         fixture
             .gate_context
             .related_targets
-            .insert(target, RelatedTarget { verified: all.clone(), stable: None, running: None });
+            .insert(target, RelatedTarget { verified: all.clone(), ..RelatedTarget::default() });
     }
     fixture.run("v2");
     fixture.recorded.take().unwrap()

@@ -141,6 +141,7 @@ fn the_largest_state_fits_one_dynamodb_item() {
         skipped: gates.into(),
         overridden: gates.map(|gate| (gate, gate_override.clone())).into(),
         journalled: gates.map(|gate| (gate, text(3000))).into(),
+        waits_for_lock: true,
     });
     let progress = HookProgress {
         deadline: now,

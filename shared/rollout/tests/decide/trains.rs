@@ -40,7 +40,7 @@ fn mark_users_deployed(fixture: &mut TargetFixture) {
     fixture
         .gate_context
         .related_targets
-        .insert(users_target(), RelatedTarget { verified: vec![], stable: Some(digest(7)), running: None });
+        .insert(users_target(), RelatedTarget { stable: Some(digest(7)), ..RelatedTarget::default() });
 }
 
 fn stop_command() -> Command {
@@ -302,7 +302,7 @@ fn verified_before_web() -> TargetFixture {
 }
 
 fn web(fixture: &mut TargetFixture, stable: Option<ImageDigest>, running: Option<ImageDigest>) {
-    let web = RelatedTarget { verified: vec![], stable, running };
+    let web = RelatedTarget { stable, running, ..RelatedTarget::default() };
     fixture.gate_context.related_targets.insert(web_target(), web);
 }
 

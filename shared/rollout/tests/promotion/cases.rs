@@ -226,7 +226,7 @@ fn trains() -> Vec<Case> {
                 let id = TargetId::parse("shop/users/prod").expect("a target");
                 case.gate_context()
                     .related_targets
-                    .insert(id, RelatedTarget { verified: vec![], stable: Some(digest(7)), running: None });
+                    .insert(id, RelatedTarget { stable: Some(digest(7)), ..RelatedTarget::default() });
             }),
             "",
         ),

@@ -111,6 +111,7 @@ impl GateCase {
                 skipped: BTreeSet::new(),
                 overridden: BTreeMap::new(),
                 journalled: BTreeMap::new(),
+                waits_for_lock: false,
             },
             operator_hold: None,
             gate_context: Some(GateContext::empty()),
@@ -142,7 +143,7 @@ impl GateCase {
         let id = TargetId { environment: name(environment), ..prod() };
         self.gate_context()
             .related_targets
-            .insert(id, RelatedTarget { verified: verified.into_iter().collect(), stable: None, running: None });
+            .insert(id, RelatedTarget { verified: verified.into_iter().collect(), ..RelatedTarget::default() });
         self
     }
 

@@ -15,6 +15,7 @@
 //! | `in_place` | the model of such a target: its service, and who set its version |
 //! | `in_place_writes` | writes to it: only its version, as decided, and over nobody else's to go forward |
 //! | `in_place_facts` | its journal: replaced, verified, back and ended only as the world says |
+//! | `environment` | environments that deploy one service at a time |
 //! | `commands` | commands, and whether each was consumed |
 //! | `delivery_log` | what channels received |
 //!
@@ -22,6 +23,7 @@
 
 mod commands;
 mod delivery_log;
+mod environment;
 mod fact_checks;
 mod in_place;
 mod in_place_facts;
@@ -77,6 +79,8 @@ invariants! {
     NO_ROLLBACK_ONTO_ALARMED_SIDE: "an alarm that watches the stable side alone causes no rollback to that side";
     SHOWN_TRAFFIC_WAS_OBSERVED: "weights are shown as verified live only if the rules had them when they were observed";
     ONE_DEPLOYMENT_PER_TARGET: "at most one deployment runs per target";
+    ONE_SERVICE_AT_A_TIME:
+        "where an environment deploys one at a time, no two of its services are between their start and the end of the bake";
     STAGES_END_WITHIN_DEADLINE: "every stage of a deployment ends within its deadline";
     ALL_TRAFFIC_ON_ONE_SIDE_AT_END:
         "when a deployment has ended, one side has all traffic: the candidate after a success, otherwise the stable side";
@@ -271,6 +275,8 @@ impl Watcher {
             if let Some(model) = self.models.iter_mut().find(|model| model.target() == target) {
                 found = found.or(to_violation(model.on_decision(lease, *after, moment), &**model, now));
             }
+            let broken = environment::check(target, moment.store);
+            found = found.or(broken.map(|(what, words)| Violation::of(what, now, Some(target), words)));
             if moment.store.peek(target).is_some_and(|state| state.last_entry > *after) {
                 self.grown_targets.push(target.clone());
             }

@@ -2,7 +2,7 @@
 
 use super::LedgerWrite;
 use engine::{
-    AppliedPolicy, ClaimedResource, Commit, LeaseId, LeaseOutcome, LeaseRequest, LeasedTarget, LedgerError,
+    AppliedPolicy, ClaimedResource, Commit, LeaseId, LeaseOutcome, LeaseRequest, LeasedTarget, LedgerError, LockChange,
     OverdueTarget, PostedMessage, PostedMessageKey, Retry, RetryCounts, RetryRegistration, TagInventory, WakeKind,
     WatchedResource,
 };
@@ -29,7 +29,7 @@ pub struct Store {
     pub(super) targets: BTreeMap<TargetId, TargetEntry>,
     releases: BTreeMap<(Name, Name), BTreeMap<ImageDigest, Release>>,
     tag_inventory: BTreeMap<(Name, Name), TagInventory>,
-    policies: BTreeMap<Name, AppliedPolicy>,
+    pub(super) policies: BTreeMap<Name, AppliedPolicy>,
     watches: BTreeMap<WatchedResource, BTreeSet<TargetId>>,
     brakes: BTreeMap<Scope, Brake>,
     /// Brake changes by time; those of one moment in the order in which they were made.
@@ -37,6 +37,8 @@ pub struct Store {
     posts: BTreeMap<PostedMessageKey, PostedMessage>,
     /// Writes, recorded only while a watcher is attached.
     pub(super) written: Option<Vec<LedgerWrite>>,
+    /// The targets that hold the locks of environments, by application and environment.
+    locks: BTreeMap<(Name, Name), TargetId>,
     /// Until when the queue for AWS's API budgets is booked.
     api_queue_until: Timestamp,
     /// Load balancer reads per second available to the queue; none: unlimited.
@@ -122,6 +124,7 @@ impl Store {
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] if lease or revision do not match or a journal entry exists already,
+    /// [`LedgerError::Locked`] if another target holds the lock that the commit takes,
     /// [`LedgerError::Refused`] if the commit exceeds one DynamoDB transaction.
     pub fn commit(
         &mut self,
@@ -130,17 +133,37 @@ impl Store {
         revision: u64,
         commit: &Commit<'_>,
     ) -> Result<u64, LedgerError> {
-        let items = 1 + commit.journal.len() + commit.history.len() + commit.consumed.len();
+        let items = 1
+            + commit.journal.len()
+            + commit.history.len()
+            + commit.consumed.len()
+            + usize::from(commit.lock.is_some());
         if items > MAX_ITEMS_PER_COMMIT {
             let reason = format!("{items} items, and a transaction takes {MAX_ITEMS_PER_COMMIT}");
             return Err(LedgerError::Refused { doing: "writing a decision", reason });
         }
+        let environment = (target.application.clone(), target.environment.clone());
+        let is_locked = self.locks.get(&environment).is_some_and(|holder| holder != target);
         let entry = self.targets.entry(target.clone()).or_default();
         let sequences: BTreeSet<u64> = commit.journal.iter().map(|entry| entry.sequence).collect();
         let written = commit.journal.len() != sequences.len()
             || sequences.iter().any(|sequence| entry.journal.contains_key(sequence));
         if entry.lease.as_ref() != Some(lease) || entry.revision != revision || written {
             return Err(LedgerError::Conflict { item: target.to_string() });
+        }
+        match commit.lock {
+            Some(LockChange::Take { .. }) if is_locked => {
+                let environment = format!("{}/{}", target.application, target.environment);
+                return Err(LedgerError::Locked { environment });
+            }
+            Some(LockChange::Take { .. }) => {
+                self.locks.insert(environment, target.clone());
+            }
+            Some(LockChange::Release) if is_locked => return Err(LedgerError::Conflict { item: target.to_string() }),
+            Some(LockChange::Release) => {
+                self.locks.remove(&environment);
+            }
+            None => {}
         }
         if let Some(written) = &mut self.written {
             let is_not_waiting = |id: &&CommandId| !entry.inbox.keys().any(|(_, known)| known == *id);

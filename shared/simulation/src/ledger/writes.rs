@@ -50,6 +50,19 @@ impl Store {
         self.targets.get(target)?.state.as_ref()
     }
 
+    /// Every target that was ever leased.
+    pub fn known_targets(&self) -> impl Iterator<Item = &TargetId> {
+        self.targets.keys()
+    }
+
+    /// Whether the policy of this target's environment deploys one service at a time.
+    #[must_use]
+    pub fn deploys_one_at_a_time(&self, target: &TargetId) -> bool {
+        let applied = self.policies.get(&target.application);
+        let environment = applied.and_then(|applied| applied.policy.environments.get(&target.environment));
+        environment.is_some_and(|environment| environment.entry.one_at_a_time)
+    }
+
     /// The lease currently held on a target.
     #[must_use]
     pub fn holder(&self, target: &TargetId) -> Option<&LeaseId> {

@@ -29,6 +29,8 @@ pub(crate) struct InPlaceDay {
     services: Vec<(&'static str, ServiceSetup)>,
     /// Whether trains of `api` and the worker roll back together.
     trains_go_back_together: bool,
+    /// Whether `api` and the worker are deployed one at a time.
+    one_at_a_time: bool,
 }
 
 /// How a service is set up.
@@ -127,7 +129,8 @@ pub(crate) fn in_place_day(seed: u64) -> Option<InPlaceDay> {
         }
     }
     services.push(("worker/dev", ServiceSetup::draw(&mut rng, 0.0)));
-    Some(InPlaceDay { services, trains_go_back_together: rng.happens(0.7) })
+    let (trains_go_back_together, one_at_a_time) = (rng.happens(0.7), rng.happens(0.5));
+    Some(InPlaceDay { services, trains_go_back_together, one_at_a_time })
 }
 
 impl ServiceSetup {
@@ -165,10 +168,11 @@ impl InPlaceDay {
         let in_place = |plan: PipelineBuilder, (service, setup): &(&'static str, ServiceSetup)| {
             plan.in_place(service, |scene| setup.set_up(scene))
         };
-        let together = self.trains_go_back_together;
+        let (together, one_at_a_time) = (self.trains_go_back_together, self.one_at_a_time);
         self.services.iter().fold(plan, in_place).policy(move |policy| {
             policy.services.get_mut(&name("worker")).expect("a service").depends_on = vec![name("api")];
-            environment_of(policy, "dev").entry.rollback_train_together = together;
+            let dev = &mut environment_of(policy, "dev").entry;
+            (dev.rollback_train_together, dev.one_at_a_time) = (together, one_at_a_time);
         })
     }
 

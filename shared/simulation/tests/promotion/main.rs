@@ -13,6 +13,7 @@ mod edits;
 mod endless;
 mod forward_only;
 mod in_place_day;
+mod one_at_a_time;
 mod order;
 mod pipeline;
 mod queues;

@@ -83,7 +83,7 @@ pub(crate) struct HotfixArguments {
 pub(crate) struct OverrideArguments {
     /// application/service/environment
     target: TargetId,
-    /// after, soak, approval, window, freeze or stop_the_line; may be given several times.
+    /// after, soak, approval, window, freeze, stop_the_line or one_at_a_time; may be given several times.
     #[arg(long, value_name = "GATE", required = true, value_parser = gate)]
     gate: Vec<Gate>,
     /// Fail unless this is the deployment that waits.

@@ -81,6 +81,7 @@ fn waiting_deployment() -> Deployment {
         reason: String::new(),
         overrides: Overrides::default(),
         options: DeployOptions::default(),
+        holds_lock: false,
         gates: Some(GateProgress {
             plan: PlanId("0123456789abcdef".to_owned()),
             requested_at: Some(at(10)),
@@ -88,6 +89,7 @@ fn waiting_deployment() -> Deployment {
             skipped: BTreeSet::from([Gate::Soak]),
             overridden: BTreeMap::from([(Gate::Freeze, opened)]),
             journalled: BTreeMap::new(),
+            waits_for_lock: false,
         }),
         auto_promotes: false,
         policy_version: 1,

@@ -117,6 +117,33 @@ pub struct Commit<'a> {
     pub overdue_at: Option<Timestamp>,
     /// Release the lease with this write.
     pub release_lease: bool,
+    /// The change of the lock of the target's environment; none: it stays as it is.
+    pub lock: Option<LockChange>,
+}
+
+/// A change of the lock of an environment that deploys one service at a time. There is one lock for each environment of
+/// an application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockChange {
+    /// The target takes it, or has it already.
+    Take {
+        /// Number of the target's deployment, for people who read the ledger.
+        deployment: u64,
+    },
+    /// The target gives it back.
+    Release,
+}
+
+impl LockChange {
+    /// The change between two states of a target; none: there is none.
+    #[must_use]
+    pub fn between(before: &TargetState, after: &TargetState) -> Option<Self> {
+        match (before.lock_holder(), after.lock_holder()) {
+            (before, Some(deployment)) if before != Some(deployment) => Some(Self::Take { deployment }),
+            (Some(_), None) => Some(Self::Release),
+            _ => None,
+        }
+    }
 }
 
 /// Writes the state, history and journal of targets: one writer at a time, under a lease.
@@ -131,7 +158,8 @@ pub trait Leases: Sync {
     /// Writes a decision if the lease and the revision still hold; returns the new revision.
     ///
     /// Writing the same commit twice (a lost response) is a [`LedgerError::Conflict`] the second time, never a second
-    /// write.
+    /// write. [`LedgerError::Locked`], and nothing is written, if the commit takes the lock of an environment that
+    /// another target holds.
     fn commit(
         &self,
         target: &TargetId,
