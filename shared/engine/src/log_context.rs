@@ -63,6 +63,7 @@ pub fn set_command(command: &Command, state: &TargetState) {
         Instruction::Abort { deployment: None }
         | Instruction::Rollback
         | Instruction::Resume
+        | Instruction::ApproveTrain { .. }
         | Instruction::StopTrain { .. }
         | Instruction::NameRelease { .. }
         | Instruction::NoteRefusal { .. } => set_running_deployment(state),

@@ -28,12 +28,15 @@ pub(crate) async fn run<L: Commands + Policies + Targets, D: WakeQueue>(
                 let verified =
                     UpstreamVerification { release, from: &target.environment, deployment: *deployment, actor };
                 to_wake.extend(train.iter().flat_map(|train| other_members(target, train)));
-                promotions(ledger, target, &verified, now).await?
+                promotions(ledger, target, &verified, train.as_deref(), now).await?
             }
             OutboxMessage::LockReleased => {
                 to_wake.extend(waiting_for_lock(ledger, target).await?);
                 Vec::new()
             }
+            OutboxMessage::TrainApproved(approval) => other_members(target, &approval.train)
+                .map(|member| Command::approve_train(member, target, approval, now))
+                .collect(),
             OutboxMessage::TrainStopped { train, reason } => other_members(target, train)
                 .map(|member| Command::stop_train(member, &train.id, &target.service, reason, now))
                 .collect(),
@@ -72,15 +75,20 @@ fn other_members<'a>(target: &'a TargetId, train: &'a Train) -> impl Iterator<It
     other_members.map(|service| TargetId { service: service.clone(), ..target.clone() })
 }
 
-/// The automatic promotions from this target under the current policy.
+/// The automatic promotions from this target under the current policy: with its train, where one brought it.
 async fn promotions<L: Policies>(
     ledger: &L,
     target: &TargetId,
     verified: &UpstreamVerification<'_>,
+    train: Option<&Train>,
     now: Timestamp,
 ) -> Result<Vec<Command>, LedgerError> {
     let Some(applied) = ledger.policy(&target.application).await? else { return Ok(Vec::new()) };
     let next = applied.policy.auto_promotion_targets(&target.environment, &target.service);
-    let targets = next.map(|environment| TargetId { environment: environment.clone(), ..target.clone() });
-    Ok(targets.map(|next| Command::promotion(next, verified, now)).collect())
+    let commands = next.map(|environment| {
+        let train = train.and_then(|train| train.promoted_to(&applied.policy, environment));
+        let next = TargetId { environment: environment.clone(), ..target.clone() };
+        Command::promotion(next, verified, train, now)
+    });
+    Ok(commands.collect())
 }

@@ -79,6 +79,17 @@ pub enum Instruction {
     /// Resume after a forward-only release left the target awaiting an operator: its deployment, if it still runs, or
     /// the next one.
     Resume,
+    /// The member of the release train that asks for the approval of all has it.
+    ApproveTrain {
+        /// Identity of the train: [`Train::id`].
+        train: String,
+        /// That member.
+        lead: Name,
+        /// Version of the policy that it was approved under.
+        policy_version: u64,
+        /// The approvals; fewer than required where silence counts as a yes.
+        votes: Vec<Vote>,
+    },
     /// Another service of the release train failed: this member stops, and rolls back if the train rolls back together.
     StopTrain {
         /// Identity of the train: [`Train::id`].
@@ -113,6 +124,7 @@ impl Instruction {
             Self::Reject { .. } => "reject",
             Self::Override { .. } => "override",
             Self::Resume => "resume",
+            Self::ApproveTrain { .. } => "approve_train",
             Self::StopTrain { .. } => "stop_train",
             Self::NameRelease { .. } => "name_release",
             Self::NoteRefusal { .. } => "note_refusal",
@@ -132,7 +144,7 @@ pub struct DeployOptions {
     pub forward_only: bool,
     /// The release train that it is deployed with.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub train: Option<Train>,
+    pub train: Option<Box<Train>>,
     /// It deploys a newer template; the image may be the one that is stable.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub configuration: bool,
@@ -165,14 +177,44 @@ pub enum Lane {
 }
 
 /// A release train: several services that are deployed as one set.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Train {
     /// Identity: the request that asked for it.
     pub id: String,
     /// The image digest to deploy, by service.
     pub members: BTreeMap<Name, ImageDigest>,
+    /// Tags of the members' releases, for people, each at most [`Self::MAX_TAG_CHARS`] long; a missing one is unknown.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<Name, String>,
+    /// The member that asks for the approval of all; none: each asks for its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lead: Option<Name>,
     /// If one member rolls back, so do all others.
     pub rollback_together: bool,
+}
+
+/// The approval of a whole release train, given to one of its members.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrainApproval {
+    /// The train.
+    pub train: Box<Train>,
+    /// Number of the deployment that asked for it.
+    pub deployment: u64,
+    /// Version of the policy that it was approved under.
+    pub policy_version: u64,
+    /// The approvals; fewer than required where silence counts as a yes.
+    pub votes: Vec<Vote>,
+}
+
+/// One person's approval.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vote {
+    /// The approver's name in the policy.
+    pub person: Name,
+    /// As authenticated by Slack, the mail link or the command line.
+    pub actor: Actor,
+    /// When the approval was given.
+    pub at: Timestamp,
 }
 
 /// Identity of the plan that an approver has seen: 16 hexadecimal digits, a hash of target, release, policy and what is
@@ -240,9 +282,15 @@ impl Command {
     }
 
     /// The command that promotes a release from the environment that verified it to the next one. A release is promoted
-    /// once per verification, however often that is delivered. `actor` is who requested it in the previous environment.
+    /// once per verification, however often that is delivered. The train is the one
+    /// that it is promoted with; `actor` in `verified` is who requested it in the previous environment.
     #[must_use]
-    pub fn promotion(target: TargetId, verified: &UpstreamVerification<'_>, at: Timestamp) -> Self {
+    pub fn promotion(
+        target: TargetId,
+        verified: &UpstreamVerification<'_>,
+        train: Option<Train>,
+        at: Timestamp,
+    ) -> Self {
         let UpstreamVerification { release, from, deployment, actor } = verified;
         Self {
             id: CommandId(format!("promotion:{from}:{deployment}:{}", release.id.digest)),
@@ -255,11 +303,31 @@ impl Command {
                 options: DeployOptions {
                     lane: Lane::Automatic { from: (*from).clone() },
                     pushed_at: release.pushed_at,
+                    train: train.map(Box::new),
                     ..DeployOptions::default()
                 },
             },
             actor: (*actor).clone(),
             reason: format!("verified in {from} (#{deployment})"),
+            at,
+        }
+    }
+
+    /// The command by which the member of a release train that asked for the approval of all passes it on to another.
+    #[must_use]
+    pub fn approve_train(target: TargetId, lead: &TargetId, approval: &TrainApproval, at: Timestamp) -> Self {
+        let TrainApproval { train, deployment, policy_version, votes } = approval;
+        Self {
+            id: CommandId(format!("approve-train:{}:{}#{deployment}", train.id, lead.service)),
+            target,
+            instruction: Instruction::ApproveTrain {
+                train: train.id.clone(),
+                lead: lead.service.clone(),
+                policy_version: *policy_version,
+                votes: votes.clone(),
+            },
+            actor: Actor::Switchback,
+            reason: String::new(),
             at,
         }
     }

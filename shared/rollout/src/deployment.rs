@@ -1,6 +1,6 @@
 //! One attempt to bring a release to a target: the request, and its current phase.
 
-use crate::command::{DeployOptions, Lane, Overrides, PlanId};
+use crate::command::{DeployOptions, Lane, Overrides, PlanId, Vote};
 use crate::effect::{Effect, EffectKey};
 use crate::entry::Gate;
 use crate::first::{First, FirstStage};
@@ -103,6 +103,9 @@ pub struct GateProgress {
     pub requested_at: Option<Timestamp>,
     /// Approvals of the current plan, one per person.
     pub votes: Vec<Vote>,
+    /// The member of its release train that was approved for all; the votes are those given there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_with: Option<Name>,
     /// Gates that are skipped because it is a hotfix.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub skipped: BTreeSet<Gate>,
@@ -123,23 +126,13 @@ impl GateProgress {
             plan,
             requested_at: None,
             votes: Vec::new(),
+            approved_with: None,
             skipped: BTreeSet::new(),
             overridden: BTreeMap::new(),
             journalled: BTreeMap::new(),
             waits_for_lock: false,
         }
     }
-}
-
-/// One person's approval.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Vote {
-    /// The approver's name in the policy.
-    pub person: Name,
-    /// As authenticated by Slack, the mail link or the command line.
-    pub actor: Actor,
-    /// When the approval was given.
-    pub at: Timestamp,
 }
 
 /// A person's opening of a gate by hand.

@@ -11,6 +11,7 @@ use crate::template::TemplateReading;
 use crate::verdict::{Cause, Verdict};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// One entry of a target's journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -331,6 +332,16 @@ pub enum Fact {
         approvers: Vec<Name>,
         /// When the request expires.
         expires_at: Timestamp,
+        /// The other services of its release train, which are approved with it, and what each gets.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        with: BTreeMap<Name, String>,
+    },
+    /// It was approved with its release train.
+    ApprovedWithTrain {
+        /// The service whose deployment asked for all.
+        service: Name,
+        /// Who approved.
+        people: Vec<Name>,
     },
     /// An approver approved.
     Approved {
@@ -463,6 +474,7 @@ impl Fact {
             Self::GateOverridden { .. } => "gate_overridden",
             Self::HotfixStarted { .. } => "hotfix_started",
             Self::ApprovalRequested { .. } => "approval_requested",
+            Self::ApprovedWithTrain { .. } => "approved_with_train",
             Self::Approved { .. } => "approved",
             Self::PlanChanged { .. } => "plan_changed",
             Self::Verified { .. } => "verified",

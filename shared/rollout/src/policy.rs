@@ -103,7 +103,7 @@ impl Policy {
     }
 
     /// The services that `service` depends on, directly or transitively.
-    fn dependencies(&self, service: &Name) -> BTreeSet<Name> {
+    pub(crate) fn dependencies(&self, service: &Name) -> BTreeSet<Name> {
         let mut found = BTreeSet::new();
         let mut open = vec![service];
         while let Some(next) = open.pop() {

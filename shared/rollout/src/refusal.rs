@@ -196,6 +196,12 @@ pub enum CommandRefusal {
     /// Approve, reject: approval is not requested yet.
     #[error("approval is not requested yet: the release has not passed the gates before")]
     NotRequestedYet,
+    /// Approve, reject: the deployment is approved with its release train.
+    #[error("it is approved with its release train: answer for {lead}, which asks for all of it")]
+    AskedWithTrain {
+        /// The service that asks.
+        lead: Name,
+    },
     /// Approve, reject: the time to answer is over.
     #[error("the time to answer ({after}) is over")]
     ApprovalExpired {
@@ -249,6 +255,7 @@ impl CommandRefusal {
             Self::RequesterApproves { .. } => "requester_approves",
             Self::PlanChanged => "plan_changed",
             Self::NotRequestedYet => "not_requested_yet",
+            Self::AskedWithTrain { .. } => "asked_with_train",
             Self::ApprovalExpired { .. } => "expired",
             Self::AlreadyApproved { .. } => "already_approved",
             Self::AtEntryPoint { .. } => "refused",

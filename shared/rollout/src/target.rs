@@ -1,6 +1,6 @@
 //! The persistent state of one target, which fits one item of the ledger.
 
-use crate::command::{CommandId, DeployOptions, Overrides, Train};
+use crate::command::{CommandId, DeployOptions, Overrides, Train, TrainApproval};
 use crate::deployment::Deployment;
 use crate::explanation::Explanation;
 use crate::names::{Actor, ImageDigest, ReleaseId, Slot, TargetId};
@@ -18,7 +18,7 @@ pub const MAX_QUEUED: usize = 20;
 
 /// Maximum size of the queue in the ledger, where the whole target is one item of at most 400 KiB. Usual queues take a
 /// twentieth of this limit.
-pub const MAX_QUEUED_BYTES: usize = 128 * 1024;
+pub const MAX_QUEUED_BYTES: usize = 112 * 1024;
 
 /// Maximum number of verified releases that a target remembers; the oldest is forgotten first, and has to be deployed
 /// there again before it can be promoted.
@@ -244,14 +244,16 @@ pub enum OutboxMessage {
         /// Who requested that deployment.
         actor: Actor,
         /// The release train that it was deployed with.
-        train: Option<Train>,
+        train: Option<Box<Train>>,
     },
     /// The lock of the environment is free: those that wait for it look again.
     LockReleased,
+    /// The other members of a release train are approved with this one.
+    TrainApproved(TrainApproval),
     /// Notifies the other members of a release train that one failed or rolled back.
     TrainStopped {
         /// The release train to stop.
-        train: Train,
+        train: Box<Train>,
         /// What happened to the member.
         reason: String,
     },
@@ -278,7 +280,7 @@ pub struct StableSide {
     pub forward_only: bool,
     /// The release train that it was deployed with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub train: Option<Train>,
+    pub train: Option<Box<Train>>,
     /// The template that its version was made of; none: the version before it, or not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,

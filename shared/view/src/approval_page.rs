@@ -141,7 +141,8 @@ fn facts(prompt: &ApprovalPrompt<'_>) -> Markup {
                 dd { (steps.join(" → ")) ", then a bake of " (format_duration(policy.strategy.bake)) }
             }
             @if let Some(train) = &options.train {
-                @let members: Vec<&Name> = train.members.keys().collect();
+                @let members: Vec<String> =
+                    train.members.keys().map(|service| format!("{service} {}", train.label_of(service))).collect();
                 dt { "Release train" }
                 dd {
                     (shown(&names(&members)))

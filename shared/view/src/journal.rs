@@ -88,6 +88,33 @@ fn in_place_sentence(fact: &Fact) -> (Tone, String) {
     }
 }
 
+/// What happened at the gates.
+fn gate_sentence(fact: &Fact) -> (Tone, String) {
+    use Tone::{Good, Plain, Warning};
+    match fact {
+        Fact::BlockedByGate { gate, reason, until } => blocked_by_gate(*gate, reason, *until),
+        Fact::GateOpened { gate, how } => (Good, format!("Gate {gate} opened{}", after_colon(how))),
+        Fact::GateOverridden { gate, reason } => (Warning, format!("Gate {gate} overridden{}", after_colon(reason))),
+        Fact::HotfixStarted { skips, reason } => {
+            (Warning, format!("Hotfix, {}{}", past_gates(skips), after_colon(reason)))
+        }
+        Fact::ApprovalRequested { plan, tag, digest, required, approvers, expires_at, with } => {
+            let others = with.iter().map(|(service, tag)| format!(", {service} {tag}")).collect::<String>();
+            let what = format!("{}{others}", release(tag, digest));
+            approval_requested(&what, plan, *required, approvers, *expires_at)
+        }
+        Fact::ApprovedWithTrain { service, people } => {
+            let by = if people.is_empty() { String::new() } else { format!(", by {}", names(people)) };
+            (Good, format!("Approved with its train, as {service} was{by}"))
+        }
+        Fact::Approved { person, approvals, required, reason, .. } => {
+            (Good, format!("Approved by {person} ({approvals} of {required}){}", after_colon(reason)))
+        }
+        Fact::PlanChanged { plan, policy_version, voided } => plan_changed(plan, *policy_version, *voided),
+        other => (Plain, other.name().replace('_', " ")),
+    }
+}
+
 fn raw_sentence(fact: &Fact) -> (Tone, String) {
     use Tone::{Bad, Good, Plain, Warning};
     match fact {
@@ -140,19 +167,14 @@ fn raw_sentence(fact: &Fact) -> (Tone, String) {
         | Fact::StableAlarmCleared { .. } => alarm_sentence(fact),
         Fact::Ended { verdict, reason, live } => ended(*verdict, reason, *live),
         Fact::CleanupIncomplete { what } => (Warning, format!("Not cleaned up: {what}")),
-        Fact::BlockedByGate { gate, reason, until } => blocked_by_gate(*gate, reason, *until),
-        Fact::GateOpened { gate, how } => (Good, format!("Gate {gate} opened{}", after_colon(how))),
-        Fact::GateOverridden { gate, reason } => (Warning, format!("Gate {gate} overridden{}", after_colon(reason))),
-        Fact::HotfixStarted { skips, reason } => {
-            (Warning, format!("Hotfix, {}{}", past_gates(skips), after_colon(reason)))
-        }
-        Fact::ApprovalRequested { plan, tag, digest, required, approvers, expires_at } => {
-            approval_requested(&release(tag, digest), plan, *required, approvers, *expires_at)
-        }
-        Fact::Approved { person, approvals, required, reason, .. } => {
-            (Good, format!("Approved by {person} ({approvals} of {required}){}", after_colon(reason)))
-        }
-        Fact::PlanChanged { plan, policy_version, voided } => plan_changed(plan, *policy_version, *voided),
+        Fact::BlockedByGate { .. }
+        | Fact::GateOpened { .. }
+        | Fact::GateOverridden { .. }
+        | Fact::HotfixStarted { .. }
+        | Fact::ApprovalRequested { .. }
+        | Fact::ApprovedWithTrain { .. }
+        | Fact::Approved { .. }
+        | Fact::PlanChanged { .. } => gate_sentence(fact),
         Fact::Verified { digest, tag } => (Good, format!("{} is verified and can be promoted", release(tag, digest))),
         Fact::VerificationRevoked { digest, tag, reason } => {
             (Warning, format!("{} is no longer verified{}", release(tag, digest), after_colon(reason)))
@@ -393,6 +415,7 @@ mod tests {
                 required: 2,
                 approvers: vec![name("ada"), name("bob"), name("carol")],
                 expires_at: at,
+                with: std::collections::BTreeMap::new(),
             },
             Fact::Approved {
                 person: name("bob"),

@@ -41,7 +41,7 @@ pub fn notice(entry: &JournalEntry) -> Notice {
 /// The approval request to one person, with their own link; none for facts other than the request.
 #[must_use]
 pub fn approval_request(entry: &JournalEntry, person: &Name, link: &str) -> Option<Notice> {
-    let Fact::ApprovalRequested { plan, digest, tag, required, approvers, expires_at } = &entry.fact else {
+    let Fact::ApprovalRequested { plan, digest, tag, required, approvers, expires_at, with } = &entry.fact else {
         return None;
     };
     let target = &entry.target;
@@ -50,6 +50,9 @@ pub fn approval_request(entry: &JournalEntry, person: &Name, link: &str) -> Opti
     let mut line = |name: &str, value: &str| text.push_str(&format!("{name:<12}{value}\n"));
     line("target", &format!("{target}{number}"));
     line("release", &visible(&format!("{tag} {digest}")));
+    for (service, tag) in with {
+        line("and", &visible(&format!("{service} {tag}, in the same release train")));
+    }
     line("needed", &format!("{required} of {}", names(approvers)));
     line("until", &instant(*expires_at));
     line("plan", &plan.0);
@@ -140,6 +143,7 @@ mod tests {
             required: 2,
             approvers: ["ada", "bob"].map(|name| Name::new(name).expect("a name")).to_vec(),
             expires_at: Timestamp::from_second(1_795_330_800).expect("a time"),
+            with: [(Name::new("web").expect("a name"), "v7".to_owned())].into(),
         };
         let request = entry("shop/api/prod", fact);
         let ada = Name::new("ada").expect("a name");
@@ -148,6 +152,7 @@ mod tests {
         assert_eq!(subject, "Approval requested: shop/api/prod #12");
         for words in [
             "ada, do you approve v1.4.2 for shop/api/prod?",
+            "web v7, in the same release train",
             "2 of ada and bob",
             "2026-11-22 07:00:00 UTC",
             "3fa90c1e5d7b2a64",

@@ -301,7 +301,8 @@ pub(crate) fn option_notes(running: &Deployment) -> Vec<String> {
     }
     parts.extend(running.options.template.iter().flat_map(|template| template_lines(template)));
     if let Some(train) = &running.options.train {
-        let members: Vec<_> = train.members.keys().collect();
+        let members: Vec<_> =
+            train.members.keys().map(|service| format!("{service} {}", train.label_of(service))).collect();
         let how = if train.rollback_together { "rolls back together" } else { "each rolls back alone" };
         parts.push(format!("release train of {}: {how}", names(&members)));
     }
@@ -480,6 +481,7 @@ fn instruction(command: &Command) -> String {
             format!("open {} for #{deployment}", names(&gates.iter().collect::<Vec<_>>()))
         }
         Instruction::Resume => "resume".to_owned(),
+        Instruction::ApproveTrain { lead, .. } => format!("approve it with its train, as {lead} was"),
         Instruction::StopTrain { service, .. } => format!("stop its train, since {service} did not make it"),
         Instruction::NameRelease { tag, .. } => format!("show its release as {tag}"),
         Instruction::NoteRefusal { what } => format!("note that {what} was refused"),

@@ -57,6 +57,7 @@ fn facts(text: &str) -> Vec<Fact> {
             required: 1,
             approvers: vec![Name::new("ada").unwrap()],
             expires_at: Timestamp::UNIX_EPOCH,
+            with: [(Name::new("web").unwrap(), words())].into(),
         },
         Fact::VerificationRevoked { digest: words(), tag: words(), reason: words() },
         Fact::OperatorResumed { reason: words() },

@@ -45,7 +45,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         defect: "a service of a train goes before the one that it depends on",
         met: "",
         file: "shared/rollout/src/promotion/rules.rs",
-        text: "    (Gate::Train, train),",
+        text: "    (Gate::Train, train_order),",
         instead: "    (Gate::Train, |_| OPEN),",
         caught_by: Decisions,
     },

@@ -105,11 +105,16 @@ impl Play {
             id: format!("train-{environment}"),
             members: digests.collect(),
             rollback_together: rules.entry.rollback_train_together,
+            ..Train::default()
         };
         // Those that wait for others are asked first: what is asked for later may still go before them.
         for (service, number) in members.iter().rev() {
             let target = TargetId::new(application.clone(), name(service), name(environment));
-            self.deploy(&target, *number, DeployOptions { train: Some(train.clone()), ..DeployOptions::default() });
+            self.deploy(
+                &target,
+                *number,
+                DeployOptions { train: Some(Box::new(train.clone())), ..DeployOptions::default() },
+            );
         }
     }
 

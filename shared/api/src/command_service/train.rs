@@ -35,15 +35,19 @@ impl<L: RequestLedger, D: WakeQueue, K: Clock> CommandService<'_, L, D, K> {
             wanted.iter().map(|(service, wanted)| self.member(request, &applied, service, *wanted, lane, &id)),
         );
         let mut candidates = all_or_none(wanted.keys().copied().zip(loaded.await))?;
-        let digests: BTreeMap<Name, ImageDigest> = candidates
-            .iter()
-            .map(|(candidate, _)| (candidate.target.service.clone(), candidate.release.id.digest.clone()))
-            .collect();
+        let members = candidates.iter().map(|(candidate, _)| {
+            let ProposedDeployment { target, release, .. } = candidate;
+            (target.service.clone(), release.id.digest.clone(), release.tag.clone())
+        });
         let rollback_together =
             candidates.first().is_some_and(|(first, _)| first.applied.entry.rules.rollback_train_together);
-        let train = Train { id: id.clone(), members: digests, rollback_together };
+        // One approval for all: those that have their release already ask for none.
+        let to_approve = candidates.iter().filter(|(candidate, _)| !already_deployed(candidate));
+        let to_approve = to_approve.map(|(candidate, _)| &candidate.target.service);
+        let lead = Train::first_of(&applied.policy, to_approve).cloned();
+        let train = Train::new(id.clone(), members, lead, rollback_together);
         for (candidate, _) in &mut candidates {
-            candidate.options.train = Some(train.clone());
+            candidate.options.train = Some(Box::new(train.clone()));
         }
         // Dependencies first: a service's dependencies have fewer dependencies than the service itself.
         candidates.sort_by_key(|(candidate, _)| candidate.applied.entry.depends_on.len());
@@ -185,7 +189,7 @@ fn existing_train<'s>(state: &'s TargetState, id: &str) -> Option<&'s Train> {
     let running = state.running.iter().filter_map(|running| running.options.train.as_ref());
     let waiting = state.queued.iter().filter_map(|queued| queued.options.train.as_ref());
     let stable = state.stable.iter().filter_map(|stable| stable.train.as_ref());
-    running.chain(waiting).chain(stable).find(|train| train.id == id)
+    running.chain(waiting).chain(stable).map(|train| &**train).find(|train| train.id == id)
 }
 
 /// Whether the target already runs the release and no other is under way.

@@ -11,7 +11,7 @@ use crate::journal::Fact;
 use crate::names::Slot;
 use crate::phase::{Moving, Phase};
 use crate::snapshot::Snapshot;
-use crate::target::{OperatorHold, StableSide};
+use crate::target::{OperatorHold, OutboxMessage, StableSide};
 use crate::verdict::Verdict;
 use crate::weighted::{Weighted, WeightedStage};
 
@@ -94,6 +94,7 @@ fn record(builder: &mut Builder, deployment: &Deployment, change: Change, snapsh
         Change::OperatorHold { since, reason } => {
             builder.state.operator_hold = Some(OperatorHold { since, deployment: deployment.number, reason });
         }
+        Change::TrainApproved(approval) => builder.send(OutboxMessage::TrainApproved(*approval)),
         Change::Stable(side) => {
             builder.state.stable = Some(*side);
             if let Some(snapshot) = snapshot {

@@ -76,6 +76,10 @@ fn process_one(builder: &mut Builder, inbox: &Inbox<'_>, command: &Command) -> b
             apply_or_refuse(builder, "override", opened);
         }
         Instruction::Resume => resume(builder, command),
+        Instruction::ApproveTrain { train, lead, policy_version, votes } => {
+            let approval = gate::ApprovedTrain { train, lead, policy_version: *policy_version, votes };
+            return gate::approve_with_train(builder, inbox, &approval);
+        }
         Instruction::StopTrain { train, service } => return stop_train(builder, inbox, command, train, service),
         Instruction::NameRelease { release, tag } => naming::name(builder, release, tag),
         Instruction::NoteRefusal { what } => {
@@ -213,8 +217,9 @@ fn resume(builder: &mut Builder, command: &Command) {
 fn stop_train(builder: &mut Builder, inbox: &Inbox<'_>, command: &Command, train_id: &str, service: &Name) -> bool {
     let of_it = |known: Option<&Train>| known.is_some_and(|known| known.id == train_id);
     let cause = Cause::Train { service: service.clone(), reason: command.reason.clone() };
-    let (stopped, kept): (Vec<Queued>, Vec<Queued>) =
-        std::mem::take(&mut builder.state.queued).into_iter().partition(|queued| of_it(queued.options.train.as_ref()));
+    let (stopped, kept): (Vec<Queued>, Vec<Queued>) = std::mem::take(&mut builder.state.queued)
+        .into_iter()
+        .partition(|queued| of_it(queued.options.train.as_deref()));
     builder.state.queued = kept;
     for queued in stopped {
         let refusal = CommandRefusal::TrainFailed { tag: queued.release.tag, cause: cause.summary() };
@@ -225,13 +230,13 @@ fn stop_train(builder: &mut Builder, inbox: &Inbox<'_>, command: &Command, train
         return false;
     }
     let Some(running) = builder.state.running.clone() else {
-        if builder.state.stable.as_ref().is_some_and(|stable| of_it(stable.train.as_ref())) {
+        if builder.state.stable.as_ref().is_some_and(|stable| of_it(stable.train.as_deref())) {
             roll_back_with_train(builder, inbox, command, &cause);
         }
         return true;
     };
     let at_its_gates = matches!(running.phase, Phase::Gated(_));
-    let train = running.options.train.as_ref();
+    let train = running.options.train.as_deref();
     if !of_it(train) {
         let stable = builder.state.stable.as_ref().and_then(|stable| stable.train.as_ref());
         if !stable.is_some_and(|train| train.id == train_id && train.rollback_together) {

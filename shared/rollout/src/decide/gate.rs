@@ -1,12 +1,13 @@
 //! The step of a deployment that waits at its gates: whether it may start, and people's approvals and overrides.
 
 use super::admission::{is_explicit_request, is_older, stable_digest};
+use super::apply::apply;
 use super::builder::Builder;
 use super::transition::{Change, Context, Transition};
 use super::{Inbox, asleep};
-use crate::command::{Command, PlanId};
+use crate::command::{Command, DeployOptions, PlanId, Train, TrainApproval, Vote};
 use crate::command_checks;
-use crate::deployment::{Deployment, GateOverride, Purpose, Vote};
+use crate::deployment::{Deployment, GateOverride, Purpose};
 use crate::entry::Gate;
 use crate::explanation::WaitingOn;
 use crate::journal::Fact;
@@ -21,7 +22,7 @@ use crate::template::TemplateReading;
 use crate::time::Seconds;
 use crate::verdict::Verdict;
 use jiff::Timestamp;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Poll interval of gates. Opening a gate sends a wake; polling only covers a lost wake.
 const GATE_POLL: Seconds = Seconds(60);
@@ -81,9 +82,10 @@ pub(super) fn step(
     }
     if gate_results.is_open() {
         deployment.holds_lock = takes_lock;
+        changes.extend(train_approval(context.state, &deployment, applied));
         return to_preflight(context, &deployment, &now_gated, waited).with_changes_first(changes);
     }
-    let (deployment, asked) = request_approval(context, deployment, applied, &gate_results);
+    let (deployment, asked) = request_approval(context, deployment, inbox, applied, &gate_results);
     changes.extend(asked);
     wait(context, deployment, applied, inbox).with_changes_first(changes)
 }
@@ -108,6 +110,7 @@ fn adopt_policy(
         // No approval is pending any more. If approval is required again, that is a new request with its own deadline.
         gates.requested_at = None;
         gates.votes.clear();
+        gates.approved_with = None;
     }
     let Deployment { release, options, overrides, .. } = &deployment;
     let plan = plan_id(&state.target, &release.id, options, overrides, applied, stable_digest(state));
@@ -116,9 +119,9 @@ fn adopt_policy(
     };
     gates.plan = plan.clone();
     let voided = u8::try_from(gates.votes.len()).unwrap_or(u8::MAX);
+    let was_asked = gates.requested_at.take().is_some() | gates.approved_with.take().is_some();
     gates.votes.clear();
     let fact = Fact::PlanChanged { plan, policy_version: applied.version, voided };
-    let was_asked = gates.requested_at.take().is_some();
     (deployment, was_asked.then_some(Change::Fact(fact)))
 }
 
@@ -209,10 +212,15 @@ fn journal(mut deployment: Deployment, gate_results: &GateResults, inbox: &Inbox
 fn request_approval(
     context: &Context<'_>,
     mut deployment: Deployment,
+    inbox: &Inbox<'_>,
     applied: &AppliedTarget,
     gate_results: &GateResults,
 ) -> (Deployment, Option<Change>) {
     let Some(policy) = &applied.entry.rules.approval else { return (deployment, None) };
+    let gate_input = GateInput::of(context.state, &deployment, applied, inbox.gate_context, context.now);
+    if !gate_input.is_some_and(|gate_input| rules::asks_for_itself(&gate_input)) {
+        return (deployment, None);
+    }
     let waits = matches!(gate_results.of(Gate::Approval), Some(GateResult::Waits { .. }));
     match &mut deployment.gates {
         Some(gates) if gates.requested_at.is_none() && waits && rules::is_ready_for_approval(gate_results) => {
@@ -228,9 +236,71 @@ fn request_approval(
             required: policy.required,
             approvers: rules::eligible_approvers(&gate_input).into_iter().cloned().collect(),
             expires_at: policy.expires.after(context.now),
+            with: approved_with_it(context.state, &deployment),
         })
     });
     (deployment, asked)
+}
+
+/// The train that a deployment asks for the approval of, besides its own.
+fn led_train<'d>(state: &TargetState, deployment: &'d Deployment) -> Option<&'d Train> {
+    let train = deployment.options.train.as_ref()?;
+    (train.lead.as_ref() == Some(&state.target.service)).then_some(train)
+}
+
+/// The other members of that train, and what each gets.
+fn approved_with_it(state: &TargetState, deployment: &Deployment) -> BTreeMap<Name, String> {
+    let Some(train) = led_train(state, deployment) else { return BTreeMap::new() };
+    let others = train.members.keys().filter(|service| **service != state.target.service);
+    others.map(|service| (service.clone(), train.label_of(service))).collect()
+}
+
+/// The message that passes an approval on to the other members of the train. A gate that a person opened by hand, or
+/// that a hotfix skips, is open for this deployment alone.
+fn train_approval(state: &TargetState, deployment: &Deployment, applied: &AppliedTarget) -> Option<Change> {
+    let train = led_train(state, deployment)?;
+    let gates = deployment.gates.as_ref()?;
+    if applied.entry.rules.approval.is_none() || gates.requested_at.is_none() {
+        return None;
+    }
+    if gates.overridden.contains_key(&Gate::Approval) || gates.skipped.contains(&Gate::Approval) {
+        return None;
+    }
+    Some(Change::TrainApproved(Box::new(TrainApproval {
+        train: Box::new(train.clone()),
+        deployment: deployment.number,
+        policy_version: applied.version,
+        votes: gates.votes.clone(),
+    })))
+}
+
+/// Takes over the approval that the lead of the train was given. Returns `false` if the member's deployment has not
+/// started yet.
+pub(super) fn approve_with_train(builder: &mut Builder, inbox: &Inbox<'_>, approval: &ApprovedTrain<'_>) -> bool {
+    let of_it = |options: &DeployOptions| options.train.as_ref().is_some_and(|train| train.id == approval.train);
+    let running = builder.state.running.clone().filter(|running| of_it(&running.options));
+    let Some(mut approved) = running.filter(|running| matches!(running.phase, Phase::Gated(_))) else {
+        return !builder.state.queued.iter().any(|queued| of_it(&queued.options));
+    };
+    // Under another policy it would do something else than what was approved: it asks by itself.
+    let is_same = inbox.policy.is_some_and(|applied| applied.version == approval.policy_version);
+    let Some(gates) = approved.gates.as_mut().filter(|gates| is_same && gates.requested_at.is_none()) else {
+        return true;
+    };
+    gates.votes = approval.votes.to_vec();
+    gates.approved_with = Some(approval.lead.clone());
+    let people = approval.votes.iter().map(|vote| vote.person.clone()).collect();
+    let fact = Fact::ApprovedWithTrain { service: approval.lead.clone(), people };
+    apply(builder, Transition::stay(approved).fact(fact), None);
+    true
+}
+
+/// The approval of a train, as [`Instruction::ApproveTrain`](crate::Instruction::ApproveTrain) has it.
+pub(super) struct ApprovedTrain<'a> {
+    pub(super) train: &'a str,
+    pub(super) lead: &'a Name,
+    pub(super) policy_version: u64,
+    pub(super) votes: &'a [Vote],
 }
 
 /// Waits for every closed gate.

@@ -1,6 +1,7 @@
 //! The result of one step of a deployment as a value: computed from the deployment and its observation, and applied to
 //! the decision by [`apply`](super::apply::apply).
 
+use crate::command::TrainApproval;
 use crate::deployment::Deployment;
 use crate::effect::Effect;
 use crate::explanation::WaitingOn;
@@ -88,6 +89,8 @@ pub(super) enum Change {
     PromotionResumed { actor: Actor },
     /// No deployment starts here until an operator resumes the target: since when, and why.
     OperatorHold { since: Timestamp, reason: String },
+    /// The other members of the release train are approved with this one.
+    TrainApproved(Box<TrainApproval>),
     /// This side was found to be the stable one.
     Stable(Box<StableSide>),
 }

@@ -48,7 +48,7 @@ pub(super) fn withdraw(builder: &mut Builder, number: Option<u64>, digest: &Imag
     builder.note(number, fact);
     builder.state.outbox.retain(|message| match message {
         OutboxMessage::Verified { release, .. } => &release.id.digest != digest,
-        OutboxMessage::TrainStopped { .. } | OutboxMessage::LockReleased => true,
+        OutboxMessage::TrainStopped { .. } | OutboxMessage::TrainApproved(_) | OutboxMessage::LockReleased => true,
     });
 }
 

@@ -5,6 +5,7 @@
 //! [`GateContext`]. Unread data counts as unknown, never as good news.
 
 pub mod rules;
+mod train;
 
 use crate::brake::Brake;
 use crate::command::{DeployOptions, Lane, Overrides, PlanId};
@@ -93,6 +94,12 @@ pub struct RelatedTarget {
     /// Digest of the release that a deployment is bringing there, or taking back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<ImageDigest>,
+    /// Digests of the releases that wait there behind that deployment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub queued: Vec<ImageDigest>,
+    /// Identity of the release train that it asks for the approval of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asks_for_train: Option<String>,
     /// Number of the deployment there that holds the lock of its environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holds_lock: Option<u64>,
@@ -114,6 +121,8 @@ impl From<&TargetState> for RelatedTarget {
             verified: state.verified.clone(),
             stable,
             running,
+            queued: state.queued.iter().map(|queued| queued.release.id.digest.clone()).collect(),
+            asks_for_train: train::asks_for(state).map(str::to_owned),
             holds_lock: state.lock_holder(),
             waits_for_lock: state.running.as_ref().is_some_and(waits_for_lock),
         }
@@ -153,6 +162,8 @@ pub struct GateInput<'a> {
     pub operator_hold: Option<&'a OperatorHold>,
     /// Both sides were last seen at 0 tasks.
     pub asleep: bool,
+    /// When the deployment started, which waits since then.
+    pub started_at: Timestamp,
     /// Brakes and related targets; none: nothing was read.
     pub gate_context: Option<&'a GateContext>,
     /// The time of the evaluation.
@@ -179,6 +190,7 @@ impl<'a> GateInput<'a> {
             gates: deployment.gates.as_ref()?,
             operator_hold: state.operator_hold.as_ref(),
             asleep: gated.asleep,
+            started_at: deployment.started_at,
             gate_context,
             now,
         })
@@ -311,6 +323,7 @@ pub fn never_opens(
         gates: &gates,
         operator_hold: state.operator_hold.as_ref(),
         asleep: false,
+        started_at: now,
         gate_context,
         now,
     });
@@ -327,8 +340,19 @@ pub fn related_targets(target: &TargetId, applied: &AppliedTarget, options: &Dep
         // A train starts in the order of dependencies, and goes back in reverse.
         let entry = &applied.entry;
         let is_related = |service: &&Name| entry.depends_on.contains(*service) || entry.dependents.contains(*service);
-        let members = train.members.keys().filter(is_related);
+        let members = train.members.keys().filter(is_related).chain(&train.lead);
+        let members = members.filter(|service| **service != target.service);
         found.extend(members.map(|service| TargetId { service: service.clone(), ..target.clone() }));
+        if matches!(options.lane, Lane::Automatic { .. }) {
+            let before = entry.rules.after.iter().flat_map(|after| after.environments());
+            found.extend(before.flat_map(|environment| {
+                train.members.keys().map(|service| TargetId {
+                    service: service.clone(),
+                    environment: environment.clone(),
+                    ..target.clone()
+                })
+            }));
+        }
     }
     found
 }

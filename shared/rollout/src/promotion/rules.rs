@@ -1,10 +1,10 @@
 //! The rules: one function per gate. A new one is a line of [`RULES`] and a function here.
 
+use super::train::{self, TrainVerification};
 use super::{GateInput, GateResult, ImageState};
 use crate::brake::Scope;
 use crate::calendar;
-use crate::command::PlanId;
-use crate::deployment::Vote;
+use crate::command::{PlanId, Vote};
 use crate::entry::{After, ApprovalDefault, Gate, Person};
 use crate::names::{Actor, Name, TargetId};
 use crate::refusal::CommandRefusal;
@@ -22,7 +22,7 @@ pub const RULES: [(Gate, GateRule); 10] = [
     (Gate::Freeze, freeze),
     (Gate::After, after),
     (Gate::Soak, soak),
-    (Gate::Train, train),
+    (Gate::Train, train_order),
     (Gate::Approval, approval),
     (Gate::Window, window),
     (Gate::OneAtATime, one_at_a_time),
@@ -109,8 +109,8 @@ fn after(gate_input: &GateInput<'_>) -> GateResult {
     let unread = names(|since| since.is_none());
     let missing = names(|since| since == Some(None));
     match after {
-        After::All(_) if verified == seen.len() => OPEN,
-        After::Any(_) if verified > 0 => OPEN,
+        After::All(_) if verified == seen.len() => train_upstream(gate_input),
+        After::Any(_) if verified > 0 => train_upstream(gate_input),
         _ if !unread.is_empty() => waits(format!("what {unread} has verified was not read yet"), None),
         After::All(_) => {
             never(format!("it is not verified in {missing}: deploy it there first, until its bake is over"))
@@ -118,6 +118,18 @@ fn after(gate_input: &GateInput<'_>) -> GateResult {
         After::Any(_) => never(format!(
             "it is verified in none of {missing}: deploy it in one of them first, until its bake is over"
         )),
+    }
+}
+
+/// A train is promoted as a whole: when all of it is verified.
+fn train_upstream(gate_input: &GateInput<'_>) -> GateResult {
+    match train::upstream(gate_input) {
+        TrainVerification::Verified => OPEN,
+        TrainVerification::Awaited(services) => {
+            let names: Vec<&str> = services.into_iter().map(Name::as_str).collect();
+            waits(format!("{} of its train is not verified yet", names.join(", ")), None)
+        }
+        TrainVerification::Failed(service) => never(format!("{service} of its train was not verified before")),
     }
 }
 
@@ -144,7 +156,7 @@ fn soak(gate_input: &GateInput<'_>) -> GateResult {
 
 // --- release trains ---
 
-fn train(gate_input: &GateInput<'_>) -> GateResult {
+fn train_order(gate_input: &GateInput<'_>) -> GateResult {
     let Some(train) = &gate_input.options.train else { return OPEN };
     let mut missing = Vec::new();
     for (service, digest) in &train.members {
@@ -245,7 +257,10 @@ pub fn validate_approval_decision(
         return Err(CommandRefusal::PlanChanged);
     }
     let Some(requested_at) = gate_input.gates.requested_at else {
-        return Err(CommandRefusal::NotRequestedYet);
+        return Err(match train::asked_by(gate_input) {
+            Some(lead) => CommandRefusal::AskedWithTrain { lead: lead.clone() },
+            None => CommandRefusal::NotRequestedYet,
+        });
     };
     if gate_input.now >= policy.expires.after(requested_at) {
         return Err(CommandRefusal::ApprovalExpired { after: policy.expires });
@@ -254,6 +269,12 @@ pub fn validate_approval_decision(
         return Err(CommandRefusal::AlreadyApproved { person: name.clone() });
     }
     Ok((name.clone(), policy.required))
+}
+
+/// Whether the deployment asks for approval by itself: it is not approved with its train.
+#[must_use]
+pub fn asks_for_itself(gate_input: &GateInput<'_>) -> bool {
+    train::asked_by(gate_input).is_none()
 }
 
 /// Whether this approver already has a valid vote.
@@ -281,6 +302,15 @@ fn approval(gate_input: &GateInput<'_>) -> GateResult {
         return OPEN;
     }
     let missing_approvals = format!("{votes} of {} approvals", policy.required);
+    if let (Some(lead), ApprovalDefault::Approve) = (&gate_input.gates.approved_with, policy.default) {
+        return GateResult::Open(Some(format!("approved with its train, of which {lead} asked for all")));
+    }
+    if let Some(lead) = train::asked_by(gate_input) {
+        return waits(
+            format!("{missing_approvals}; it is approved with its train, and {lead} asks for all of it"),
+            None,
+        );
+    }
     let Some(requested_at) = gate_input.gates.requested_at else {
         return waits(format!("{missing_approvals}; nobody was asked yet"), None);
     };

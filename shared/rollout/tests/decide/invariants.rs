@@ -380,8 +380,12 @@ fn command_for(fixture: &TargetFixture, event: &Event, request: u32) -> Option<r
             let members = [("api", 1u8), ("users", 7)].map(|(name, of)| {
                 (Name::new(name).expect("a name"), ImageDigest::new(format!("sha256:{of:064x}")).expect("a digest"))
             });
-            options.train =
-                Some(Train { id: "t1".to_owned(), members: members.into(), rollback_together: *rollback_together });
+            options.train = Some(Box::new(Train {
+                id: "t1".to_owned(),
+                members: members.into(),
+                rollback_together: *rollback_together,
+                ..Train::default()
+            }));
         }),
         Event::StopTrain => Instruction::StopTrain { train: "t1".to_owned(), service: Name::new("users").ok()? },
         _ => return None,

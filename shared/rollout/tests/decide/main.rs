@@ -29,5 +29,6 @@ mod stop_the_line;
 mod tasks;
 mod templates;
 mod throttled;
+mod train_approval;
 mod trains;
 mod verified;

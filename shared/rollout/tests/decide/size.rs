@@ -1,7 +1,8 @@
 //! All that is remembered of a target is one item of the ledger, whatever policies and people write into it.
 
 use super::fixture::{TargetFixture, deploy};
-use rollout::deployment::{GateOverride, GateProgress, Vote};
+use rollout::command::Vote;
+use rollout::deployment::{GateOverride, GateProgress};
 use rollout::entry::Gate;
 use rollout::explanation::WaitingOn;
 use rollout::phase::{Moving, Phase};
@@ -15,6 +16,7 @@ use rollout::{
     Actor, CommandId, Concurrency, DeployOptions, Effect, ImageDigest, Instruction, Lane, Leg, Name, Overrides,
     Percent, PlanId, Platform, ReleaseId, Seconds, Slot, Train,
 };
+use std::collections::BTreeMap;
 
 /// DynamoDB's limit of an item, less what the ledger keeps beside the state.
 const MAX_STATE_BYTES: usize = 400 * 1024 - 4096;
@@ -46,8 +48,10 @@ fn release() -> ReleaseRef {
     ReleaseRef { id, image: text(60 + 256 + 72), tag: text(128), pushed_at: Some(super::fixture::start()) }
 }
 
-fn train() -> Train {
-    Train { id: text(64), members: (0..25).map(|of| (name(of), digest())).collect(), rollback_together: true }
+fn train() -> Box<Train> {
+    let members: BTreeMap<Name, ImageDigest> = (0..25).map(|of| (name(of), digest())).collect();
+    let tags = members.keys().map(|service| (service.clone(), text(Train::MAX_TAG_CHARS))).collect();
+    Box::new(Train { id: text(64), members, tags, lead: Some(name(0)), rollback_together: true })
 }
 
 fn options() -> DeployOptions {
@@ -137,6 +141,7 @@ fn the_largest_state_fits_one_dynamodb_item() {
     running.gates = Some(GateProgress {
         plan: PlanId(text(16)),
         requested_at: Some(now),
+        approved_with: Some(name(0)),
         votes: vec![vote; 50],
         skipped: gates.into(),
         overridden: gates.map(|gate| (gate, gate_override.clone())).into(),

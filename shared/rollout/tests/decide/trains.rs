@@ -24,7 +24,7 @@ fn deploy_with_train(tag: &str, rollback_together: bool) -> Command {
     let mut command = deploy(tag);
     if let Instruction::Deploy { release, options, .. } = &mut command.instruction {
         let members = BTreeMap::from([(name("api"), release.digest.clone()), (name("users"), digest(7))]);
-        options.train = Some(Train { id: "t1".to_owned(), members, rollback_together });
+        options.train = Some(Box::new(Train { id: "t1".to_owned(), members, rollback_together, ..Train::default() }));
     }
     command
 }
@@ -293,7 +293,8 @@ fn verified_before_web() -> TargetFixture {
     let mut command = deploy("v2");
     if let Instruction::Deploy { release, options, .. } = &mut command.instruction {
         let members = BTreeMap::from([(name("api"), release.digest.clone()), (name("web"), digest(8))]);
-        options.train = Some(Train { id: "t1".to_owned(), members, rollback_together: true });
+        options.train =
+            Some(Box::new(Train { id: "t1".to_owned(), members, rollback_together: true, ..Train::default() }));
     }
     fixture.decide(&[command]);
     fixture.run_until(|_| false);

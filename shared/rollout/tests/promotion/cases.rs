@@ -213,7 +213,8 @@ fn trains() -> Vec<Case> {
                 case.applied.entry.depends_on = BTreeSet::from([name("users"), name("other")]);
                 let members = [("api", 2), ("users", 7), ("web", 8)];
                 let members = members.into_iter().map(|(service, of)| (name(service), digest(of))).collect();
-                case.options.train = Some(Train { id: "t".to_owned(), members, rollback_together: true });
+                case.options.train =
+                    Some(Box::new(Train { id: "t".to_owned(), members, rollback_together: true, ..Train::default() }));
             }),
             "train waits: its train brings users first",
         ),
@@ -222,7 +223,8 @@ fn trains() -> Vec<Case> {
             GateCase::new().with(|case| {
                 case.applied.entry.depends_on = BTreeSet::from([name("users")]);
                 let members = BTreeMap::from([(name("users"), digest(7))]);
-                case.options.train = Some(Train { id: "t".to_owned(), members, rollback_together: true });
+                case.options.train =
+                    Some(Box::new(Train { id: "t".to_owned(), members, rollback_together: true, ..Train::default() }));
                 let id = TargetId::parse("shop/users/prod").expect("a target");
                 case.gate_context()
                     .related_targets

@@ -4,7 +4,8 @@ mod cases;
 mod clock;
 
 use rollout::brake::{Brake, Scope};
-use rollout::deployment::{GateProgress, Vote};
+use rollout::command::Vote;
+use rollout::deployment::GateProgress;
 use rollout::entry::{After, ApprovalDefault, ApprovalPolicy, EntryRules, Person, TargetEntryRules};
 use rollout::policy::{Deadlines, Drift, Strategy};
 use rollout::promotion::{GateContext, GateInput, GateResult, RelatedTarget, evaluate_gates, plan_id, rules};
@@ -107,6 +108,7 @@ impl GateCase {
             gates: GateProgress {
                 plan: PlanId("p".to_owned()),
                 requested_at: None,
+                approved_with: None,
                 votes: vec![],
                 skipped: BTreeSet::new(),
                 overridden: BTreeMap::new(),
@@ -207,6 +209,7 @@ impl GateCase {
             operator_hold: self.operator_hold.as_ref(),
             asleep: false,
             gate_context: self.gate_context.as_ref(),
+            started_at: self.now,
             now: self.now,
         }
     }

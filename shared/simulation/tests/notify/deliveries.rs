@@ -186,6 +186,7 @@ fn each_approver_is_mailed_a_personal_link_once() {
             required: 1,
             approvers: names.to_vec(),
             expires_at: at(4 * 3600),
+            with: std::collections::BTreeMap::new(),
         };
         entry(sequence, fact)
     };

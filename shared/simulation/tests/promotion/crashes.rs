@@ -192,9 +192,10 @@ fn start_bad_train(faults: Faults) -> Pipeline {
         id: "train-1".to_owned(),
         members: members.into_iter().map(|(service, number)| (name(service), scene::digest_of(number))).collect(),
         rollback_together: true,
+        ..Train::default()
     };
     for (service, number) in members {
-        let options = DeployOptions { train: Some(train.clone()), ..DeployOptions::default() };
+        let options = DeployOptions { train: Some(Box::new(train.clone())), ..DeployOptions::default() };
         pipeline.deploy(&target(&format!("shop/{service}/prod")), number, options);
     }
     pipeline

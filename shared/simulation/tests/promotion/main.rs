@@ -18,4 +18,5 @@ mod order;
 mod pipeline;
 mod queues;
 mod random;
+mod train_approval;
 mod trains;

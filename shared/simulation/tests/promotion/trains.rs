@@ -40,10 +40,12 @@ fn request_train(pipeline: &mut Pipeline, rollback_together: bool) {
         id: "train-1".to_owned(),
         members: members.into_iter().map(|(service, number)| (name(service), scene::digest_of(number))).collect(),
         rollback_together,
+        ..Train::default()
     };
     // The one that waits is asked first: what is asked for later may still go before it.
     for (service, number) in members.into_iter().rev() {
-        let options = DeployOptions { train: Some(train.clone()), lane: Lane::Asked, ..DeployOptions::default() };
+        let options =
+            DeployOptions { train: Some(Box::new(train.clone())), lane: Lane::Asked, ..DeployOptions::default() };
         let deploy = pipeline.simulation.deploy_instruction(&name(service), number, Overrides::default(), options);
         let target = target(&format!("shop/{service}/prod"));
         pipeline.ask(&target, deploy, carol(), "the new cart");

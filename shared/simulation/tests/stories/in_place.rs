@@ -284,9 +284,10 @@ fn a_train_of_a_pair_and_a_worker_goes_back_together() {
     set_image(&simulation, 201, crash_loop(80));
     let members = [(&api, 101), (&worker, 201)];
     let digests = members.iter().map(|(target, number)| (target.service.clone(), digest_of(*number)));
-    let train = Train { id: "train-1".to_owned(), members: digests.collect(), rollback_together: true };
+    let train =
+        Train { id: "train-1".to_owned(), members: digests.collect(), rollback_together: true, ..Train::default() };
     for (target, number) in members.into_iter().rev() {
-        let options = DeployOptions { train: Some(train.clone()), ..DeployOptions::default() };
+        let options = DeployOptions { train: Some(Box::new(train.clone())), ..DeployOptions::default() };
         let deploy = simulation.deploy_instruction(&target.service, number, Overrides::default(), options);
         simulation.send_command_to(target, deploy, Actor::Person { name: "carol".to_owned() }, "the new cart");
     }

@@ -85,6 +85,7 @@ fn waiting_deployment() -> Deployment {
         gates: Some(GateProgress {
             plan: PlanId("0123456789abcdef".to_owned()),
             requested_at: Some(at(10)),
+            approved_with: None,
             votes: Vec::new(),
             skipped: BTreeSet::from([Gate::Soak]),
             overridden: BTreeMap::from([(Gate::Freeze, opened)]),

@@ -68,9 +68,10 @@ fn train(rollback_together: bool, keep_warm: u64) -> Pipeline {
             id: format!("train-{first}"),
             members: members.into_iter().map(|(service, number)| (name(service), scene::digest_of(number))).collect(),
             rollback_together,
+            ..Train::default()
         };
         for (service, number) in members.into_iter().rev() {
-            let options = DeployOptions { train: Some(train.clone()), ..DeployOptions::default() };
+            let options = DeployOptions { train: Some(Box::new(train.clone())), ..DeployOptions::default() };
             let deploy = pipeline.simulation.deploy_instruction(&name(service), number, Overrides::default(), options);
             pipeline.ask(&target(&format!("shop/{service}/prod")), deploy, carol(), "the new cart");
         }

@@ -142,9 +142,9 @@ impl DayRun {
         let digests = members.iter().map(|(target, number)| (target.service.clone(), digest_of(*number)));
         let together = self.pipeline.policy.environments[&name("dev")].entry.rollback_train_together;
         let id = format!("train-{}", self.trains);
-        let train = Train { id, members: digests.collect(), rollback_together: together };
+        let train = Train { id, members: digests.collect(), rollback_together: together, ..Train::default() };
         for (target, number) in members.iter().rev() {
-            let options = DeployOptions { train: Some(train.clone()), ..DeployOptions::default() };
+            let options = DeployOptions { train: Some(Box::new(train.clone())), ..DeployOptions::default() };
             self.pipeline.deploy(target, *number, options);
         }
     }
