@@ -100,13 +100,12 @@ impl Play {
     pub(crate) fn train(&mut self, environment: &str, members: &[(&str, u64)]) {
         let application = self.policy.application.clone();
         let rules = &self.policy.environments[&name(environment)];
-        let digests = members.iter().map(|(service, number)| (name(service), scenes::digest_of(*number)));
-        let train = Train {
-            id: format!("train-{environment}"),
-            members: digests.collect(),
-            rollback_together: rules.entry.rollback_train_together,
-            ..Train::default()
-        };
+        let services: Vec<Name> = members.iter().map(|(service, _)| name(service)).collect();
+        let lead = Train::first_of(&self.policy, services.iter()).cloned();
+        let releases =
+            members.iter().map(|(service, number)| (name(service), scenes::digest_of(*number), format!("v{number}")));
+        let together = rules.entry.rollback_train_together;
+        let train = Train::new(format!("train-{environment}"), releases, lead, together);
         // Those that wait for others are asked first: what is asked for later may still go before them.
         for (service, number) in members.iter().rev() {
             let target = TargetId::new(application.clone(), name(service), name(environment));

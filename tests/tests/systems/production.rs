@@ -57,16 +57,13 @@ fn train_starts_in_prod(play: &mut Play) -> [TargetId; 3] {
     targets
 }
 
-/// A-S2: dev, staging by itself, an hour of soak time, then the API before workers and web, each approved by one of the
-/// leads. The API's old side stays warm until the others are verified.
+/// A-S2: dev, staging by itself, an hour of soak time, then the API before workers and web, all approved at once by one
+/// of the leads. The API's old side stays warm until the others are verified.
 #[test]
 fn a_good_train_comes_to_prod_after_dev_and_staging() {
     let mut play = running();
     let [api, workers, web] = train_starts_in_prod(&mut play);
     play.until(2 * HOUR, "the API is verified", |play| play.has(&api, is_verified));
-    for target in [&workers, &web] {
-        play.approve(target, ADA, 300);
-    }
     for target in [&workers, &web] {
         play.until(2 * HOUR, &format!("{target} is verified"), |play| play.has(target, is_verified));
     }
@@ -79,6 +76,8 @@ fn a_good_train_comes_to_prod_after_dev_and_staging() {
     for target in [&workers, &web, &api] {
         play.expect_verdicts(target, 4 * HOUR, &[Verdict::Succeeded]);
     }
+    let was_asked = |fact: &Fact| matches!(fact, Fact::ApprovalRequested { .. });
+    assert!(![&workers, &web].into_iter().any(|target| play.has(target, was_asked)), "{}", play.journals());
     for target in [&api, &web] {
         assert_eq!(play.weights(target), GREEN, "{}", play.journals());
         assert_eq!(play.tasks(target), [(0, 0), (3, 3)], "{}", play.journals());
@@ -172,11 +171,8 @@ fn a_scale_out_in_mid_shift_is_kept_and_the_limits_are_handed_over() {
 fn a_bad_web_takes_its_train_back_in_reverse_order() {
     let mut play = running();
     let [api, workers, web] = train_starts_in_prod(&mut play);
-    // One at a time: the workers, who are approved as well, wait for web.
-    for target in [&web, &workers] {
-        play.approve(target, ADA, 2 * HOUR);
-    }
-    play.until(HOUR, "web bakes", |play| play.stage(&web) == Some("baking"));
+    // One at a time: the workers, who are approved with it, wait for web.
+    play.until(2 * HOUR, "web bakes", |play| play.stage(&web) == Some("baking"));
     play.set_image(WEB, ImageBehaviour::failing(0.5));
     play.expect_verdicts(&web, HOUR, &[Verdict::RolledBack]);
     play.expect_verdicts(&workers, HOUR, &[Verdict::Failed]);
