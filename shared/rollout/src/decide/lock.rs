@@ -1,5 +1,6 @@
-//! The lock of an environment that deploys one service at a time. A deployment takes it when its gates open ([`gate`]
-//! (super::gate)) and keeps it until it is verified or ends. The ledger writes it in the transaction of the decision.
+//! The lock of an environment that deploys one service at a time. A deployment takes it when its gates open
+//! ([`gate`](super::gate)) and keeps it until it is verified or ends. The ledger writes it in the transaction of the
+//! decision.
 
 use super::builder::Builder;
 use crate::phase::Phase;
