@@ -21,7 +21,7 @@ use rollout::release::ReleaseRef;
 use rollout::target::TargetState;
 use rollout::{
     Cause, Command, Effect, ImageDigest, Instruction, JournalEntry, Outcome, Reading, Seconds, Snapshot, Stage,
-    TargetId, TargetResources, Timestamp, apply_outcomes, decide, idle_observation, idle_observation_is_due,
+    TargetId, TargetResources, Timestamp, Way, apply_outcomes, decide, idle_observation, idle_observation_is_due,
     observation, observation_after, rate_limiter,
 };
 use std::collections::BTreeMap;

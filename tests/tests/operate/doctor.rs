@@ -61,6 +61,15 @@ fn broken_resources_are_found() {
 }
 
 #[test]
+fn an_image_that_left_the_registry_is_found_before_it_is_needed() {
+    let mut bench = TestBench::new();
+    bench.deploy_release(1);
+    assert_eq!(problems(&mut bench), Vec::<String>::new());
+    bench.simulation.delete_image(1);
+    assert_eq!(problems(&mut bench), ["image_of_stable_missing"]);
+}
+
+#[test]
 fn an_unapplied_file_can_be_checked() {
     let mut bench = TestBench::new();
     let file = bench.text.replace(&bench.simulation.names().green_alarm, "no-such-alarm");

@@ -4,10 +4,11 @@ use super::Operations;
 use crate::command_service::RequestLedger;
 use crate::{DoctorRequest, DoctorResponse, Refusal};
 use engine::ports::{Clock, Cloud, Inspector, WakeQueue};
+use futures::future::{join, join_all};
 use rollout::Policy;
 use rollout::doctor::inspected::InspectionResult;
-use rollout::doctor::{inspection, judge, terraform};
-use rollout::{Reading, TargetId};
+use rollout::doctor::{Finding, images, inspection, judge, terraform};
+use rollout::{Reading, TargetId, Way};
 
 impl<L: RequestLedger, C: Cloud + Inspector, D: WakeQueue, K: Clock> Operations<'_, L, C, D, K> {
     /// Compares the account with what the policy requires for one target.
@@ -34,14 +35,28 @@ impl<L: RequestLedger, C: Cloud + Inspector, D: WakeQueue, K: Clock> Operations<
                 "name one of those, or add it to switchback.yaml",
             ));
         };
-        let mut seen = self.cloud.inspect(&inspection).await;
+        let way = wanted.resources.platform.way();
+        let (mut seen, images) = join(self.cloud.inspect(&inspection), self.images(target, way)).await;
         mark_matching_tags(&policy, target, &mut seen);
+        let mut findings = judge(&policy, target, &seen);
+        findings.extend(images?);
+        findings.sort_by_key(|finding| finding.severity);
         Ok(DoctorResponse {
             target: target.clone(),
             version,
-            findings: judge(&policy, target, &seen),
+            findings,
             terraform: terraform::ignored_attributes(wanted, &seen),
         })
+    }
+
+    /// What is wrong with the images that the target may need again; nothing where nothing was ever deployed.
+    async fn images(&self, target: &TargetId, way: Way) -> Result<Vec<Finding>, Refusal> {
+        let Some(state) = self.ledger.state(target).await? else { return Ok(Vec::new()) };
+        let reads = images::needed(&state).map(async |(needed, release)| {
+            let image = self.cloud.image_state(&release.image).await;
+            (needed, release.clone(), image)
+        });
+        Ok(images::judge(way, &join_all(reads).await))
     }
 }
 

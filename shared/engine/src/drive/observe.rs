@@ -101,7 +101,11 @@ impl<L: DriverLedger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L,
             return None;
         }
         let begins = running.stage() == Stage::Preflight;
-        let images = self.images(Some(&running.release).filter(|_| begins));
+        // In place, a rollback has to start the version before anew.
+        let goes_back_by_image = running.policy.resources.platform.way() == Way::InPlace && !running.is_forward_only();
+        let stable = self.state.stable.as_ref().and_then(|stable| stable.release.as_ref());
+        let before = stable.filter(|_| begins && goes_back_by_image);
+        let images = self.images(Some(&running.release).filter(|_| begins).into_iter().chain(before));
         let template = async {
             match begins && running.options.template.is_none() {
                 true => gate_context::template(self.cloud, &running.policy, &self.state).await,
@@ -131,9 +135,12 @@ impl<L: DriverLedger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L,
         GateContext { images, template, ..gate_context }
     }
 
-    async fn images(&self, release: Option<&ReleaseRef>) -> BTreeMap<ImageDigest, Reading<ImageState>> {
-        let release = release.map(|release| (&release.id.digest, release.image.as_str()));
-        gate_context::images(self.cloud, release.into_iter().collect()).await
+    async fn images<'r>(
+        &self,
+        releases: impl Iterator<Item = &'r ReleaseRef>,
+    ) -> BTreeMap<ImageDigest, Reading<ImageState>> {
+        let releases = releases.map(|release| (&release.id.digest, release.image.as_str()));
+        gate_context::images(self.cloud, releases.collect()).await
     }
 
     /// Whether a deployment may start or is waiting at its gates, or goes back with its train.

@@ -49,6 +49,9 @@ pub(super) fn step(preflight: &Preflight<'_>) -> Transition {
     if let Some(held) = preflight.held_before_start(is_live) {
         return held;
     }
+    if let Some(blocker) = no_way_back(preflight, workload).filter(|_| !is_live) {
+        return preflight.blocked(blocker);
+    }
     let found = Fact::WorkloadFound { version: workload.version.clone(), running: workload.running };
     if is_live && deployment.purpose == Purpose::Deploy {
         return already_live(preflight, workload).fact(found);
@@ -81,6 +84,23 @@ fn already_live(preflight: &Preflight<'_>, workload: &WorkloadReading) -> Transi
     let reason = "it was live already; nothing was changed";
     let ended = Transition::end(deployment.clone(), Verdict::Succeeded, reason);
     ended.change(Change::Stable(Box::new(stable)))
+}
+
+/// Why the version before could not be started again, should the release have to go back; `None`: it could, or there is
+/// no going back, or whether the registry has its image could not be read.
+fn no_way_back(preflight: &Preflight<'_>, workload: &WorkloadReading) -> Option<Blocker> {
+    let Preflight { context, deployment, .. } = preflight;
+    if deployment.purpose != Purpose::Deploy || deployment.is_forward_only() {
+        return None;
+    }
+    let stable = context.state.stable.as_ref().filter(|stable| stable.version == workload.version)?;
+    let before = stable.release.as_ref()?;
+    let Some(Reading::Known(image)) = context.images.get(&before.id.digest) else { return None };
+    let reason = image.start_blocker()?;
+    Some(Blocker::Observed(format!(
+        "there would be no way back to {}, which runs now: {reason}; or deploy with --forward-only",
+        before.tag
+    )))
 }
 
 /// Why the platform is not done with the version before; `None`: it is, it has given up on it, or it has had as long as

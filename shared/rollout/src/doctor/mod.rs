@@ -13,10 +13,12 @@
 //! | [`alarms`] | whether alarms can fire, in time, and for the right side |
 //! | `recovery` | how long a rollback may take |
 //! | `account` | repository, quotas, and the IAM scope of the control plane's own roles |
+//! | [`images`] | whether the registry still has the images of the live release and of the one before |
 //! | [`terraform`] | which attributes Terraform must ignore |
 
 mod account;
 pub mod alarms;
+pub mod images;
 pub mod inspected;
 pub mod platforms;
 mod recovery;

@@ -2,6 +2,7 @@
 
 mod account;
 mod alarms_and_account;
+mod images;
 mod in_place;
 mod legs;
 mod recovery;

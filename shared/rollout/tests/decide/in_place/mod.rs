@@ -6,7 +6,7 @@ use crate::fixture::{deploy, new_command, start};
 use rollout::brake::{Brake, Scope};
 use rollout::explanation::WaitingOn;
 use rollout::policy::{AlarmPolicy, Hook, HookAction, HookPoint};
-use rollout::promotion::GateContext;
+use rollout::promotion::{GateContext, ImageState};
 use rollout::snapshot::{RolloutReading, TaskReading, TasksReading};
 use rollout::{Actor, Cause, DeployOptions, Effect, Fact, Instruction, Name, Reading, Seconds, Verdict, decide};
 use worker::{OLD, TAKES, Worker, worker};
@@ -103,6 +103,27 @@ fn a_version_before_that_was_deregistered_is_registered_again() {
     assert_eq!(worker.end().0, Verdict::RolledBack, "{}", worker.end().1);
     assert_eq!(worker.version(), "td:old-again");
     assert_eq!(worker.state.stable.as_ref().map(|stable| stable.version.as_str()), Some("td:old-again"));
+}
+
+#[test]
+fn nothing_replaces_a_version_that_could_not_be_started_again() {
+    let mut worker = Worker::new();
+    worker.run("v2");
+    let stable = worker.state.stable.clone().and_then(|stable| stable.release).expect("v2 is stable");
+    worker.images.insert(stable.id.digest, Reading::Known(ImageState::Gone));
+    let version = worker.version().to_owned();
+    worker.run("v3");
+    let (verdict, reason) = worker.end();
+    assert_eq!((verdict, worker.version()), (Verdict::Failed, version.as_str()), "{reason}");
+    assert!(reason.contains("v2") && reason.contains("--forward-only"), "{reason}");
+    // Whoever wants no way back may go on.
+    let mut forward_only = deploy("v4");
+    if let Instruction::Deploy { options, .. } = &mut forward_only.instruction {
+        options.forward_only = true;
+    }
+    worker.decide(&[forward_only]);
+    worker.run_until(|_| false);
+    assert_eq!(worker.end().0, Verdict::Succeeded, "{}", worker.end().1);
 }
 
 #[test]

@@ -3,11 +3,12 @@
 use crate::fixture::{deploy, policy, start, target};
 use rollout::brake::Brake;
 use rollout::policy::Step;
-use rollout::promotion::GateContext;
+use rollout::promotion::{GateContext, ImageState};
 use rollout::snapshot::{AlarmReading, FailedStart, RolloutReading, TasksReading, WorkloadReading};
 use rollout::{
-    AppliedTarget, Command, Concurrency, EcsRolling, Effect, Fact, JournalEntry, Next, Outcome, Percent, Platform,
-    Reading, Seconds, Snapshot, TargetPolicy, TargetResources, TargetState, Timestamp, Verdict, apply_outcomes, decide,
+    AppliedTarget, Command, Concurrency, EcsRolling, Effect, Fact, ImageDigest, JournalEntry, Next, Outcome, Percent,
+    Platform, Reading, Seconds, Snapshot, TargetPolicy, TargetResources, TargetState, Timestamp, Verdict,
+    apply_outcomes, decide,
 };
 use std::collections::BTreeMap;
 
@@ -65,6 +66,8 @@ pub struct Worker {
     pub protected: u32,
     /// The active brakes.
     pub brakes: Vec<Brake>,
+    /// What the registry has.
+    pub images: BTreeMap<ImageDigest, Reading<ImageState>>,
 }
 
 impl Worker {
@@ -101,6 +104,7 @@ impl Worker {
             deregistered: vec![],
             protected: 0,
             brakes: vec![],
+            images: BTreeMap::new(),
         }
     }
 
@@ -177,7 +181,8 @@ impl Worker {
     pub fn decide(&mut self, commands: &[Command]) -> Next {
         self.progress();
         let seen = self.state.running.is_some().then(|| self.snapshot.clone());
-        let context = GateContext { brakes: Reading::Known(self.brakes.clone()), ..GateContext::empty() };
+        let brakes = Reading::Known(self.brakes.clone());
+        let context = GateContext { brakes, images: self.images.clone(), ..GateContext::empty() };
         let inbox = rollout::Inbox { commands, policy: Some(&self.applied), gate_context: Some(&context) };
         let decision = decide(&self.state, &inbox, seen.as_ref(), self.now);
         self.state = decision.state.clone();
