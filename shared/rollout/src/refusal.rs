@@ -39,7 +39,7 @@ pub enum CommandRefusal {
     },
     /// Deploy: the environment takes one release at a time (`concurrency: reject`).
     #[error("{}, and {environment} takes no other release until it is over (concurrency: reject)", occupant(*running, tag))]
-    OneAtATime {
+    Busy {
         /// The environment.
         environment: Name,
         /// The running deployment and its stage; `None`: a queued release is about to start.
@@ -232,7 +232,7 @@ impl CommandRefusal {
             Self::AlreadyQueued { .. } | Self::AlreadyRunning { .. } | Self::AlreadyStable { .. } => {
                 "already_requested"
             }
-            Self::OneAtATime { .. } => "one_at_a_time",
+            Self::Busy { .. } => "busy",
             // Named after the commonest case: the upstream environments never verified the release.
             Self::Gate { .. } => "not_verified",
             Self::NoHotfixLane { .. } => "no_hotfix_lane",

@@ -317,11 +317,14 @@ async fn the_lock_of_an_environment_has_one_holder<L: Ledger>(ledger: &L) {
         .commit(&elsewhere, &lease("one"), 0, &with(&states[2], take))
         .await
         .expect("another environment has its own");
+    // Nor can it release what it does not hold.
+    let release = Some(LockChange::Release);
+    assert_conflict(ledger.commit(&web, &lease("one"), 0, &with(&states[1], release)).await);
     // The holder may take it again, for its next deployment; who does not ask for it is not held up.
     let again = Some(LockChange::Take { deployment: 2 });
     ledger.commit(&api, &lease("one"), 1, &with(&states[0], again)).await.expect("it has it");
     ledger.commit(&web, &lease("one"), 0, &commit(&states[1])).await.expect("without the lock");
-    ledger.commit(&api, &lease("one"), 2, &with(&states[0], Some(LockChange::Release))).await.expect("released");
+    ledger.commit(&api, &lease("one"), 2, &with(&states[0], release)).await.expect("released");
     ledger.commit(&web, &lease("one"), 1, &with(&states[1], take)).await.expect("it is free again");
 }
 

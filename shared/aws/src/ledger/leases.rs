@@ -98,7 +98,9 @@ impl Leases for DynamoLedger {
         writes.extend(commit.lock.map(|change| lock_write(table, target, change)));
         match table.transact("writing a decision", writes).await? {
             Written::All => Ok(next),
-            Written::ConditionFailed(failed) if failed == [lock] => {
+            Written::ConditionFailed(failed)
+                if failed == [lock] && matches!(commit.lock, Some(LockChange::Take { .. })) =>
+            {
                 let environment = format!("{}/{}", target.application, target.environment);
                 Err(LedgerError::Locked { environment })
             }

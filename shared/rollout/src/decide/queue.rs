@@ -161,7 +161,7 @@ fn busy_reason(builder: &Builder) -> Option<CommandRefusal> {
         (None, None) => return None,
     };
     let environment = builder.state.target.environment.clone();
-    Some(CommandRefusal::OneAtATime { environment, running, tag: tag.clone() })
+    Some(CommandRefusal::Busy { environment, running, tag: tag.clone() })
 }
 
 fn is_hotfix(order: &Queued) -> bool {

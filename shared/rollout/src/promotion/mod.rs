@@ -171,6 +171,13 @@ pub struct GateInput<'a> {
 }
 
 impl<'a> GateInput<'a> {
+    /// What is known of another service of the application in this environment, or of the same one in another; none: it
+    /// was not read.
+    fn related(&self, service: &Name, environment: &Name) -> Option<&'a RelatedTarget> {
+        let id = TargetId { service: service.clone(), environment: environment.clone(), ..self.target.clone() };
+        self.gate_context?.related_targets.get(&id)
+    }
+
     /// The input for the gates of a deployment; none: it is not gated, or has no gates.
     #[must_use]
     pub fn of(

@@ -6,7 +6,7 @@ use crate::brake::Scope;
 use crate::calendar;
 use crate::command::{PlanId, Vote};
 use crate::entry::{After, ApprovalDefault, Gate, Person};
-use crate::names::{Actor, Name, TargetId};
+use crate::names::{Actor, Name};
 use crate::refusal::CommandRefusal;
 use crate::snapshot::Reading;
 use crate::verdict::Verdict;
@@ -91,8 +91,7 @@ fn upstream<'q>(gate_input: &GateInput<'q>) -> Vec<(&'q Name, Option<Option<Time
     let before = gate_input.applied.entry.rules.after.iter().flat_map(|after| after.environments());
     before
         .map(|environment| {
-            let id = TargetId { environment: environment.clone(), ..gate_input.target.clone() };
-            let seen = gate_input.gate_context.and_then(|gate_context| gate_context.related_targets.get(&id));
+            let seen = gate_input.related(&gate_input.target.service, environment);
             (environment, seen.map(|neighbour| neighbour.verified_since(digest)))
         })
         .collect()
@@ -163,8 +162,7 @@ fn train_order(gate_input: &GateInput<'_>) -> GateResult {
         if !gate_input.applied.entry.depends_on.contains(service) {
             continue;
         }
-        let id = TargetId { service: service.clone(), ..gate_input.target.clone() };
-        let seen = gate_input.gate_context.and_then(|gate_context| gate_context.related_targets.get(&id));
+        let seen = gate_input.related(service, &gate_input.target.environment);
         let there =
             seen.is_some_and(|seen| seen.verified_since(digest).is_some() || seen.stable.as_ref() == Some(digest));
         if !there {
@@ -181,20 +179,24 @@ fn one_at_a_time(gate_input: &GateInput<'_>) -> GateResult {
     let entry = &gate_input.applied.entry;
     let mut first = Vec::new();
     for service in &entry.neighbours {
-        let id = TargetId { service: service.clone(), ..gate_input.target.clone() };
-        let read = gate_input.gate_context.and_then(|gate_context| gate_context.related_targets.get(&id));
-        let Some(neighbour) = read else {
+        let Some(neighbour) = gate_input.related(service, &gate_input.target.environment) else {
             return waits(format!("whether {service} is being deployed was not read yet"), None);
         };
         if let Some(number) = neighbour.holds_lock {
-            let reason = format!("{service} is being deployed (deployment #{number}), and one service at a time is");
+            let reason = format!(
+                "{service} is being deployed (deployment #{number}), and this environment deploys one service at a time"
+            );
             return waits(reason, None);
         }
         if neighbour.waits_for_lock && entry.depends_on.contains(service) {
             first.push(service.as_str());
         }
     }
-    if first.is_empty() { OPEN } else { waits(format!("{} goes first: it depends on it", first.join(", ")), None) }
+    if first.is_empty() {
+        OPEN
+    } else {
+        waits(format!("{} goes first: this service depends on it", first.join(", ")), None)
+    }
 }
 
 // --- people ---

@@ -3,7 +3,7 @@
 use super::{GateInput, RelatedTarget};
 use crate::command::{Lane, Train};
 use crate::entry::After;
-use crate::names::{ImageDigest, Name, TargetId};
+use crate::names::{ImageDigest, Name};
 use crate::phase::Phase;
 use crate::policy::Policy;
 use crate::target::{OutboxMessage, TargetState};
@@ -36,7 +36,7 @@ pub(super) fn asked_by<'q>(gate_input: &GateInput<'q>) -> Option<&'q Name> {
     if gate_input.gates.requested_at.is_some() || gate_input.gates.approved_with.is_some() {
         return None;
     }
-    let asks = match related(gate_input, lead, &gate_input.target.environment) {
+    let asks = match gate_input.related(lead, &gate_input.target.environment) {
         None => true,
         Some(known) => known.asks_for_train.as_ref() == Some(&train.id),
     };
@@ -65,7 +65,7 @@ pub(super) fn upstream<'q>(gate_input: &GateInput<'q>) -> TrainVerification<'q> 
     }
     let mut awaited = Vec::new();
     for (service, digest) in train.members.iter().filter(|(service, _)| **service != gate_input.target.service) {
-        let known = after.environments().iter().map(|environment| related(gate_input, service, environment));
+        let known = after.environments().iter().map(|environment| gate_input.related(service, environment));
         let known: Vec<Option<&RelatedTarget>> = known.collect();
         let verified = |known: &Option<&RelatedTarget>| known.is_some_and(|it| it.verified_since(digest).is_some());
         let is_there = match after {
@@ -86,11 +86,6 @@ pub(super) fn upstream<'q>(gate_input: &GateInput<'q>) -> TrainVerification<'q> 
         awaited.push(service);
     }
     if awaited.is_empty() { TrainVerification::Verified } else { TrainVerification::Awaited(awaited) }
-}
-
-fn related<'q>(gate_input: &GateInput<'q>, service: &Name, environment: &Name) -> Option<&'q RelatedTarget> {
-    let id = TargetId { service: service.clone(), environment: environment.clone(), ..gate_input.target.clone() };
-    gate_input.gate_context?.related_targets.get(&id)
 }
 
 impl RelatedTarget {

@@ -85,27 +85,32 @@ fn without_the_rule_they_are_deployed_at_once() {
 }
 
 #[test]
-fn the_service_that_the_other_depends_on_goes_first_when_a_freeze_ends() {
-    let mut pipeline = pipeline();
+fn of_two_that_wait_the_one_that_the_other_depends_on_goes_first() {
+    let mut pipeline = PipelineBuilder::of(&["api/dev", "jobs/dev", "web/dev"])
+        .policy(|policy| {
+            // By name `api` would be looked at first.
+            policy.services.get_mut(&name("api")).expect("a service").depends_on = vec![name("web")];
+            environment_of(policy, "dev").entry.one_at_a_time = true;
+        })
+        .build();
     let [api, web] = targets();
-    let scope = rollout::brake::Scope::Environment { application: name("shop"), environment: name("dev") };
-    pipeline.brake(scope.clone(), "lunch");
-    pipeline.push("web", 201);
-    pipeline.until(120, "web waits", |pipeline| pipeline.waiting_gates(&web) == ["freeze"]);
-    pipeline.push("api", 101);
-    pipeline.until(120, "api waits", |pipeline| pipeline.waiting_gates(&api) == ["freeze"]);
-    // A third deployment holds the lock while the freeze ends: both wait for it then.
-    let gates = [Gate::Freeze].into();
-    pipeline.ask(&api, Instruction::Override { deployment: 2, gates }, carol(), "it is urgent");
-    pipeline.until(120, "api has begun", |pipeline| pipeline.running(&api).stage() != Stage::Gated);
-    pipeline.lift_brake(&scope);
-    pipeline.until(120, "web waits for api", |pipeline| pipeline.waiting_gates(&web) == ["one_at_a_time"]);
-    pipeline.push("api", 102);
-    for (target, verdicts) in [(&api, 3), (&web, 2)] {
-        pipeline.expect_verdicts(target, HOUR, &vec![Verdict::Succeeded; verdicts]);
+    let jobs = target("shop/jobs/dev");
+    pipeline.push("jobs", 301);
+    pipeline.until(120, "jobs has begun", |pipeline| {
+        pipeline.state(&jobs).running.is_some_and(|running| running.stage() != Stage::Gated)
+    });
+    for (service, number, target) in [("api", 101, &api), ("web", 201, &web)] {
+        pipeline.push(service, number);
+        pipeline.until(120, "it waits", |pipeline| pipeline.waiting_gates(target) == ["one_at_a_time"]);
     }
+    for target in [&jobs, &web, &api] {
+        pipeline.expect_verdicts(target, HOUR, &[Verdict::Succeeded]);
+    }
+    let begun = |target| pipeline.time_of(target, |fact| matches!(fact, Fact::SidesDetermined { .. }));
+    let verified = pipeline.time_of(&web, |fact| matches!(fact, Fact::Verified { .. }));
+    assert!(begun(&api) >= verified, "api at {}, web verified at {verified}", begun(&api));
     pipeline.wait_until_idle(HOUR);
-    pipeline.assert_no_violation("a freeze");
+    pipeline.assert_no_violation("an order");
 }
 
 #[test]

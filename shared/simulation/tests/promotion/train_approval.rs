@@ -56,10 +56,10 @@ fn was_asked(fact: &Fact) -> bool {
     matches!(fact, Fact::ApprovalRequested { .. })
 }
 
-fn approve_lead(pipeline: &mut Pipeline, api: &TargetId, seconds: u64) {
-    pipeline.until(seconds, "people are asked about api", |pipeline| pipeline.has(api, was_asked));
+fn approve_when_asked(pipeline: &mut Pipeline, target: &TargetId, seconds: u64) {
+    pipeline.until(seconds, &format!("people are asked about {target}"), |pipeline| pipeline.has(target, was_asked));
     for person in ["UADA", "UBOB"] {
-        pipeline.approve(api, person);
+        pipeline.approve(target, person);
     }
 }
 
@@ -68,7 +68,7 @@ fn one_approval_is_enough_for_the_whole_train() {
     let mut pipeline = prod_alone();
     let [api, web] = services("prod");
     request_train(&mut pipeline, "prod");
-    approve_lead(&mut pipeline, &api, 300);
+    approve_when_asked(&mut pipeline, &api, 300);
     for target in [&api, &web] {
         pipeline.expect_verdicts(target, HOUR, &[Verdict::Succeeded]);
     }
@@ -112,7 +112,7 @@ fn a_member_whose_plan_changes_after_the_approval_asks_by_itself() {
     let mut pipeline = prod_alone();
     let [api, web] = services("prod");
     request_train(&mut pipeline, "prod");
-    approve_lead(&mut pipeline, &api, 300);
+    approve_when_asked(&mut pipeline, &api, 300);
     pipeline.until(300, "web is approved with it", |pipeline| {
         pipeline.has(&web, |fact| matches!(fact, Fact::ApprovedWithTrain { .. }))
     });
@@ -121,11 +121,8 @@ fn a_member_whose_plan_changes_after_the_approval_asks_by_itself() {
         web.strategy.bake = Seconds(45);
     });
     pipeline.expect_verdicts(&api, HOUR, &[Verdict::Succeeded]);
-    pipeline.until(HOUR, "people are asked about web", |pipeline| pipeline.has(&web, was_asked));
-    assert!(pipeline.running(&web).stage() == Stage::Gated);
-    for person in ["UADA", "UBOB"] {
-        pipeline.approve(&web, person);
-    }
+    assert_eq!(pipeline.running(&web).stage(), Stage::Gated);
+    approve_when_asked(&mut pipeline, &web, HOUR);
     pipeline.expect_verdicts(&web, HOUR, &[Verdict::Succeeded]);
 }
 
@@ -139,11 +136,8 @@ fn without_a_deployment_that_asks_for_all_each_asks_by_itself() {
     let (deployment, _) = pipeline.plan(&api);
     let gates = [rollout::Gate::Approval].into();
     pipeline.ask(&api, Instruction::Override { deployment, gates }, carol(), "ada is asleep");
-    pipeline.until(HOUR, "people are asked about web", |pipeline| pipeline.has(&web, was_asked));
+    approve_when_asked(&mut pipeline, &web, HOUR);
     assert!(!pipeline.has(&web, |fact| matches!(fact, Fact::ApprovedWithTrain { .. })));
-    for person in ["UADA", "UBOB"] {
-        pipeline.approve(&web, person);
-    }
     pipeline.expect_verdicts(&web, HOUR, &[Verdict::Succeeded]);
 }
 
@@ -172,7 +166,7 @@ fn a_train_is_promoted_as_a_whole_with_one_approval() {
         .until(300, "api waits for the rest", |pipeline| pipeline.waiting_gates(&api).contains(&"after".to_owned()));
     assert!(!pipeline.has(&api, was_asked), "nobody is asked before all of it is verified");
     pipeline.expect_verdicts(&dev_web, HOUR, &[Verdict::Succeeded]);
-    approve_lead(&mut pipeline, &api, 300);
+    approve_when_asked(&mut pipeline, &api, 300);
     for target in [&api, &web] {
         pipeline.expect_verdicts(target, HOUR, &[Verdict::Succeeded]);
     }
